@@ -79,7 +79,10 @@ class Audit:
         for before, after in zip(recorded["services"], view["services"], strict=True):
             if after["attempt"] < before["attempt"]:
                 self._ledger.breaks(UNCHANGED, f"{recorded['session_id']}: {before} became {after}")
-            if after["attempt"] == before["attempt"] and not before["timeline"].items() <= after["timeline"].items():
+            key = InvitedAs(recorded["session_id"], after["service_id"], after["attempt"])
+            if after["attempt"] != before["attempt"] or key in self._ledger.reconnected:
+                continue
+            if not before["timeline"].items() <= after["timeline"].items():
                 self._ledger.breaks(UNCHANGED, f"{recorded['session_id']}: timeline {before} became {after}")
 
 

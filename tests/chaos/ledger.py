@@ -71,10 +71,16 @@ class Ledger:
     failed: set[InvitedAs] = field(default_factory=set)
     """Those that were told to fail."""
     joined: set[InvitedAs] = field(default_factory=set)
+    reconnected: set[InvitedAs] = field(default_factory=set)
+    """Those whose connection the SDK had to restore: they may have joined anew, and then say again that they are
+    ready."""
     is_starved: bool = False
     """Whether this machine was too slow for invites to be answered in time: then only a service that joined is well."""
     rooms_are_lost: bool = False
     """Whether LiveKit restarted: all participants are out of their rooms, and calls are over."""
+    participants_are_cut_off: bool = False
+    """Whether a LiveKit node was killed: its participants come back through another one, but services may be missed
+    meanwhile. Everything else holds."""
     callbacks: list[View] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     acknowledged: int = 0
@@ -133,7 +139,7 @@ class Ledger:
 
     def is_well(self, key: InvitedAs) -> bool:
         """Whether there is no reason to replace this service."""
-        if self.rooms_are_lost:
+        if self.rooms_are_lost or self.participants_are_cut_off:
             return False
         return key not in self.failed and (key in self.joined or not self.is_starved)
 

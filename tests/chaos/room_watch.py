@@ -21,8 +21,8 @@ OVERLAP = 2.0
 
 
 class OutsideWatch:
-    def __init__(self, livekit: api.LiveKitAPI, ledger: Ledger) -> None:
-        self._livekit, self._ledger = livekit, ledger
+    def __init__(self, livekit: api.LiveKitAPI, ledger: Ledger, *, overlap: float = OVERLAP) -> None:
+        self._livekit, self._ledger, self._overlap = livekit, ledger, overlap
         self._double_since: dict[str, float] = {}
         self._seen_at: dict[str, float] = {}
         """When a manager was in the room last."""
@@ -61,6 +61,15 @@ class OutsideWatch:
         active = (one for one in listing.participants if one.state == api.ParticipantInfo.ACTIVE)
         return [one.identity for one in active if one.identity.startswith(f"{OUR_IDENTITIES}manager-")]
 
+    async def _is_there(self, room_name: str, identity: str) -> bool:
+        """Whether a node has the participant: one of a node that was killed stays listed."""
+        try:
+            nothing = api.UpdateSubscriptionsRequest(room=room_name, identity=identity)
+            await self._livekit.room.update_subscriptions(nothing)
+        except api.TwirpError:
+            return False
+        return True
+
     async def _run(self) -> None:
         while True:
             with suppress(aiohttp.ClientError, TimeoutError, api.TwirpError):  # LiveKit restarts
@@ -78,6 +87,9 @@ class OutsideWatch:
             self._double_since.pop(room_name, None)
             return
         since = self._double_since.setdefault(room_name, now)
-        if now - since > OVERLAP:
-            self._ledger.breaks("one manager per room", f"{room_name} has had {sorted(managers)} for {OVERLAP} s")
+        if now - since > self._overlap:
+            managers = [one for one in managers if await self._is_there(room_name, one)]
+            if len(managers) < 2:
+                return
+            self._ledger.breaks("one manager per room", f"{room_name} has had {sorted(managers)} for {self._overlap} s")
             self._double_since[room_name] = float("inf")

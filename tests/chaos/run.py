@@ -13,7 +13,7 @@ from tests.chaos.kill_points import KillPoint
 from tests.chaos.ledger import Violation
 from tests.chaos.scripted_client import ScriptedClient
 from tests.chaos.scripts_of_sessions import scripts
-from tests.chaos.settling import audit, end_all, notice_starvation, rooms_are_made_again, settle
+from tests.chaos.settling import all_are_ready, audit, end_all, notice_starvation, settle
 
 MOMENT_TIMEOUT = 60.0
 """Seconds in which the moment may come; then the strike comes anyway."""
@@ -57,7 +57,7 @@ async def run_once(site: ChaosSite, point: KillPoint) -> Outcome:
         site.happenings.let_go()
         await settle(site, running, clients)
         if ledger.rooms_are_lost:
-            await rooms_are_made_again(site)
+            await all_are_ready(site)
         await audit(site, clients)
     finally:
         site.happenings.let_go()

@@ -52,23 +52,32 @@ class ScriptedClient:
         self._key = f"chaos-{script.number}" if script.number % 2 else None
         """Every second client has one."""
         self._rooms: list[rtc.Room] = []
+        self.is_opening = True
+        """Whether its session is yet to be ready and used."""
 
     def __repr__(self) -> str:
         return f"<ScriptedClient {self.script.number} of {self.known.session_id if self.known else None}>"
 
     async def run(self) -> None:
         """Return when the script is through; the session may live on."""
+        try:
+            is_over = await self._open()
+        finally:
+            self.is_opening = False
+        if self.script.lasts is not None and not is_over:
+            await asyncio.sleep(self.script.lasts)
+            await self.end()
+
+    async def _open(self) -> bool:
+        """Ask for the session, and use it once it is ready. Returns whether it was over before."""
         view = await self._create()
         while "access_token" not in view and view["reason"] is None:
             await asyncio.sleep(POLL_PAUSE)
             view = await self._ask("GET", "")
-        if view["reason"] is not None:
-            return
-        await self._happenings.happens("token received")
-        await self._use(view)
-        if self.script.lasts is not None:
-            await asyncio.sleep(self.script.lasts)
-            await self.end()
+        if view["reason"] is None:
+            await self._happenings.happens("token received")
+            await self._use(view)
+        return view["reason"] is not None
 
     async def end(self) -> None:
         """End the session, as often as it takes until that is acknowledged."""

@@ -127,8 +127,9 @@ class ScriptedService:
         room = rtc.Room()
         acknowledged = asyncio.Event()
         room.on("data_received", lambda packet: _note_ack(packet, invite, acknowledged))
-        over = asyncio.Event()
+        over, reconnected = asyncio.Event(), asyncio.Event()
         room.on("disconnected", lambda _: over.set())
+        room.on("reconnected", reconnected.set)
         try:
             await asyncio.sleep(entry.pause)
             if self.means is Means.JOIN and not self._fails(invite, entry):
@@ -139,10 +140,15 @@ class ScriptedService:
             await asyncio.sleep(entry.pause)
             if self._fails(invite, entry):
                 await self._fail(room, key, entry)
-            else:
+                await over.wait()
+            while not over.is_set():
                 await self._say_ready(room, invite, key, acknowledged)
-            await over.wait()
-        except (rtc.ConnectError, TimeoutError, rtc.RpcError, PublishDataError):
+                await _first(over, reconnected)
+                if reconnected.is_set():  # for the manager this may be a new participant, which is not ready yet
+                    self._ledger.reconnected.add(key)
+                    reconnected.clear()
+                    acknowledged.clear()
+        except (rtc.ConnectError, TimeoutError):
             return
         finally:
             await disconnect(room)
@@ -205,12 +211,23 @@ class ScriptedService:
     async def _say_by_data(self, room: rtc.Room, invite: Invite, acknowledged: asyncio.Event) -> None:
         message = json.dumps({"type": "ready", "service_id": self.service_id, "invite_id": invite.id}).encode()
         while not acknowledged.is_set():
-            await room.local_participant.publish_data(
-                message, reliable=True, topic=TOPIC, destination_identities=[_manager_of(room, invite)]
-            )
+            with suppress(PublishDataError):  # while the SDK reconnects
+                await room.local_participant.publish_data(
+                    message, reliable=True, topic=TOPIC, destination_identities=[_manager_of(room, invite)]
+                )
             with suppress(TimeoutError):
                 async with asyncio.timeout(REPEAT_PAUSE):
                     await acknowledged.wait()
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for one in waiting:
+            one.cancel()
 
 
 def _manager_of(room: rtc.Room, invite: Invite) -> str:

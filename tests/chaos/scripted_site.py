@@ -34,7 +34,7 @@ class ScriptedSite:
         ledger.violations.clear()
         ledger.sessions.clear()
         ledger.callbacks.clear()
-        ledger.is_starved = ledger.rooms_are_lost = False
+        ledger.is_starved = ledger.rooms_are_lost = ledger.participants_are_cut_off = False
         ledger.clock = MachineClock()
 
     def client(self, script: SessionScript) -> ScriptedClient:

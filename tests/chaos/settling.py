@@ -42,15 +42,16 @@ async def settle(site: ScriptedSite, running: Sequence[asyncio.Task[None]], clie
         site.ledger.breaks("every session gets ready", f"{[task.get_name() for task in pending]}; {clients}")
 
 
-async def rooms_are_made_again(site: ScriptedSite) -> None:
-    """Wait until each session whose room was lost has a room and is ready again, unless it is over."""
+async def all_are_ready(site: ScriptedSite) -> None:
+    """Wait until each session has a room and is ready, unless it is over. One is ready again if its room was lost, or
+    its services had to connect anew."""
     for known in site.ledger.alive():
         try:
             async with asyncio.timeout(SETTLE_TIMEOUT):
                 while not await _is_settled(site, known):
                     await asyncio.sleep(0.1)
         except TimeoutError:
-            site.ledger.breaks("every session gets ready", f"{known.session_id} does not get ready again")
+            site.ledger.breaks("every session gets ready", f"{known.session_id} does not get ready")
 
 
 async def _is_settled(site: ScriptedSite, known: KnownSession) -> bool:

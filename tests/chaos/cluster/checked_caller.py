@@ -19,7 +19,8 @@ PROMISE = "failures say when to try again"
 
 
 class CheckedCaller(ApiCaller):
-    """Tries again until it gets an answer that is no failure."""
+    """Tries again until it gets an answer that is no failure and does not ask to try again: another replica refuses the
+    repeated request of a client while the claim that a dead one had to its key lasts."""
 
     def __init__(self, url: str, ledger: Ledger) -> None:
         super().__init__(url)
@@ -36,12 +37,17 @@ class CheckedCaller(ApiCaller):
                 try:
                     async with http.request(method, self._url + path, json=body, headers=headers) as answer:
                         self.answers[answer.status] += 1
-                        is_refused = answer.status == HTTPStatus.TOO_MANY_REQUESTS
-                        if answer.status < HTTPStatus.INTERNAL_SERVER_ERROR and not is_refused:
+                        says_when = "Retry-After" in answer.headers
+                        if answer.status < HTTPStatus.BAD_REQUEST or not (says_when or _is_failure(answer.status)):
                             return answer.status, await answer.json()
-                        if "Retry-After" not in answer.headers:
+                        if not says_when:
                             self._ledger.breaks(PROMISE, f"{method} {path}: {answer.status} {await answer.text()}")
                         pause = min(float(answer.headers.get("Retry-After", pause)), PAUSE_MAX)
                 except (aiohttp.ClientError, TimeoutError):
                     self.broken += 1
                 await asyncio.sleep(pause)
+
+
+def _is_failure(status: int) -> bool:
+    """Whether an answer with this status must say when to try again."""
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS

@@ -53,14 +53,15 @@ async def run_faults(
 
 def show(outcomes: Sequence[ClusterOutcome], rate: float) -> None:
     seed = outcomes[0].seed if outcomes else ""
-    table = Table(title=f"3 replicas, 2 LiveKit nodes, {rate} sessions a second of 3 services and a user, seed {seed}")
-    headings = ("fault", "sessions", "room acts", *COLUMNS, "other", "503s", "broken off", "without manager s", "s")
-    for heading in headings:
+    load = f"up to {rate:g} sessions a second of 3 services and a user"
+    table = Table(title=f"3 replicas, 2 LiveKit nodes, {load}, seed {seed}")
+    counts = "sessions", "a second", "room acts", *COLUMNS, "other", "503s", "broken off"
+    for heading in ("fault", *counts, "without manager s", "s"):
         table.add_column(heading, justify="left" if heading == "fault" else "right")
     for outcome in outcomes:
         broken = [violation.promise for violation in outcome.violations]
         named = [broken.count(promise) for promise in COLUMNS.values()]
-        numbers = outcome.sessions, outcome.acts, *named, len(broken) - sum(named)
+        numbers = outcome.sessions, f"{outcome.rate:.1f}", outcome.acts, *named, len(broken) - sum(named)
         refused = outcome.answers[HTTPStatus.SERVICE_UNAVAILABLE], outcome.broken
         times = f"{outcome.without_manager:.1f}", f"{outcome.took:.0f}"
         table.add_row(outcome.fault, *map(str, (*numbers, *refused)), *times)
@@ -70,7 +71,7 @@ def show(outcomes: Sequence[ClusterOutcome], rate: float) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", default=secrets.token_hex(3))
-    parser.add_argument("--rate", type=float, default=RATE, help="sessions a second")
+    parser.add_argument("--rate", type=float, default=RATE, help="sessions a second, at most")
     parser.add_argument("--only", choices=CLUSTER_FAULTS, help="run this fault alone")
     parser.add_argument("--logs", type=Path, help="an empty folder for the logs")
     asked = parser.parse_args()

@@ -58,12 +58,24 @@ async def empty_redis(site: ClusterSite, _: Random) -> None:
 
 
 async def kill_livekit_node(site: ClusterSite, random: Random) -> None:
-    """Its rooms are lost, unless those who were in them come back through the other node."""
-    site.ledger.rooms_are_lost = True
+    """Its rooms go on at the other node, and those who were in them come back by themselves."""
+    site.ledger.participants_are_cut_off = True
     node = random.choice(site.deployed.nodes)
     node.kill()
     await asyncio.sleep(NODE_DOWN)
     await node.start()
+    await _all_ready(site)
+
+
+async def kill_machine(site: ClusterSite, random: Random) -> None:
+    """A LiveKit node and a replica at once."""
+    site.ledger.participants_are_cut_off = True
+    node, replica = random.choice(site.deployed.nodes), random.choice(site.replicas)
+    node.kill()
+    await replica.kill()
+    await asyncio.sleep(NODE_DOWN)
+    await node.start()
+    await replica.start()
     await _all_ready(site)
 
 
@@ -87,5 +99,6 @@ CLUSTER_FAULTS: Mapping[str, ClusterFault] = {
     "restart Redis": restart_redis,
     "restart Redis empty": empty_redis,
     "kill a LiveKit node": kill_livekit_node,
+    "kill a machine": kill_machine,
     "roll all replicas": roll_replicas,
 }

@@ -13,6 +13,10 @@ FAILURES = 0.1
 """The share of the sessions of which a service fails at first."""
 STAYS = 0.1
 """The share of the sessions that last until the end of the run."""
+OPENING_MAX = 10
+"""How many clients may wait at a time until their users are in their rooms. More would only show that the machine is
+short of CPU: then sessions are asked for more slowly."""
+POLL = 0.05
 
 
 class ClusterLoad:
@@ -20,19 +24,27 @@ class ClusterLoad:
 
     def __init__(self, site: ClusterSite, random: Random, rate: float) -> None:
         self._site, self._random, self._rate = site, random, rate
+        self._began = 0.0
         self.clients: list[ScriptedClient] = []
         self.running: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
         """Ask for one session after the other, until this is cancelled."""
         loop = asyncio.get_running_loop()
-        due = loop.time()
+        due = self._began = loop.time()
         while True:
+            while sum(client.is_opening for client in self.clients) >= OPENING_MAX:
+                await asyncio.sleep(POLL)
             client = self._site.client(self._script(len(self._site.scripts)))
             self.clients.append(client)
             self.running.append(asyncio.create_task(client.run(), name=f"client {client.script.number}"))
             due = max(due + 1 / self._rate, loop.time())  # what a starved machine missed is not caught up
             await asyncio.sleep(due - loop.time())
+
+    @property
+    def rate_reached(self) -> float:
+        """Sessions in a second so far."""
+        return len(self.clients) / (asyncio.get_running_loop().time() - self._began)
 
     def _script(self, number: int) -> SessionScript:
         """A session of three services whose user joins."""

@@ -12,7 +12,7 @@ from tests.chaos.cluster.cluster_faults import CLUSTER_FAULTS
 from tests.chaos.cluster.cluster_load import ClusterLoad
 from tests.chaos.cluster.cluster_site import ClusterSite
 from tests.chaos.ledger import Violation
-from tests.chaos.settling import audit, end_all, notice_starvation, rooms_are_made_again, settle
+from tests.chaos.settling import all_are_ready, audit, end_all, notice_starvation, settle
 from tests.live.replicas.act_audit import acts_of, double_owners
 
 BEFORE, AFTER = 8.0, 8.0
@@ -25,6 +25,8 @@ class ClusterOutcome:
     seed: str
     sessions: int = 0
     """Acknowledged ones."""
+    rate: float = 0.0
+    """Sessions that were asked for in a second, while there was load."""
     acts: int = 0
     """What owners did to rooms, each with its fencing number."""
     is_starved: bool = False
@@ -59,9 +61,9 @@ async def run_on_cluster(site: ClusterSite, fault: str, seed: str, *, rate: floa
         await CLUSTER_FAULTS[fault](site, random)
         await asyncio.sleep(AFTER)
         loading.cancel()
+        outcome.rate = load.rate_reached
         await settle(site, load.running, load.clients)
-        if ledger.rooms_are_lost:
-            await rooms_are_made_again(site)
+        await all_are_ready(site)
         await audit(site, load.clients)
     finally:
         loading.cancel()

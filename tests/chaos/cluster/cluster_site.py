@@ -14,6 +14,9 @@ from tests.live.replicas.replica_site import ReplicaSite
 
 ENVIRONMENT = {"SERVICE_JOIN_TIMEOUT": "40", "READY_TIMEOUT": "240", "USER_JOIN_TIMEOUT": "600"}
 
+OVERLAP = 3.0
+"""Seconds for which LiveKit may list two managers of a room: a former one that is frozen has to be removed first."""
+
 
 class ClusterSite(ScriptedSite):
     """`folder`: for logs and files."""
@@ -32,7 +35,7 @@ class ClusterSite(ScriptedSite):
             self.api = CheckedCaller(site.url, self.ledger)
             await self.start_services(self._stack, site.url)
             await self.register_services()
-            self.watch = await enter(OutsideWatch(site.livekit, self.ledger))
+            self.watch = await enter(OutsideWatch(site.livekit, self.ledger, overlap=OVERLAP))
         except BaseException:
             await self._stack.aclose()
             raise
