@@ -58,11 +58,11 @@ async def ended_by_panics(script: str, *after: bytes, **environment: str) -> tup
 
     try:
         for once in after:
-            async with waiting_for(once.decode(), tail, within=30):
+            async with waiting_for(once.decode(), tail):
                 while once not in written:
                     written += await process.stdout.readline()
             process.stdin.write(b"\n")
-        async with waiting_for("the end of the process", tail, within=30):
+        async with waiting_for("the end of the process", tail):
             written += await process.stdout.read()
         return await process.wait(), bytes(written)
     finally:

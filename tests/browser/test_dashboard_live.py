@@ -112,7 +112,7 @@ async def others(stack: Stack) -> None:
 
 
 async def test_dashboard_explains_a_failed_session(start_stack: StartStack, site: Site, show: Show) -> None:
-    stack = await start_stack(site, ready_timeout=3)
+    stack = await start_stack(site, ready_timeout=8)
     stays_away, says_nothing = await stack.bot("asr-1", "ASR"), await stack.bot("llm-1", "LLM", ready_on="signal")
     dashboard = await show(stack.url)
     await stack.request("asr-1", "llm-1", room_name="in-vain")

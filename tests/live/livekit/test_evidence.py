@@ -109,7 +109,7 @@ async def test_http_signal_makes_a_service_ready_before_the_join(stack: Stack) -
 
 async def test_service_that_signals_by_http_and_never_joins_is_replaced(start_stack: StartStack, site: Site) -> None:
     """The user is told. The next instance signals by HTTP too, and joins afterwards."""
-    stack = await start_stack(site, service_join_timeout=6)
+    stack = await start_stack(site, service_join_timeout=12)
     bots = {name: await stack.bot(name, **SIGNAL) for name in ("asr-1", "asr-2")}
     session_id = (await stack.request({"type": "BOT"}))["session_id"]
     first = (await stack.until(session_id, lambda session: session.services[0].attempt == 1)).services[0].service_id

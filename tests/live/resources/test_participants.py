@@ -87,7 +87,7 @@ async def test_user_may_publish_and_set_granted_attributes(stack: Stack) -> None
 
 
 async def test_session_ends_after_max_duration(stack: Stack) -> None:
-    session = await stack.request(prefer="wait=20", max_duration=3)
+    session = await stack.request(prefer="wait=20", max_duration=10)
     human = Human()
     await human.join(session)
     await human.is_out()

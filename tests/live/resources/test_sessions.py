@@ -86,7 +86,7 @@ async def test_room_metadata_shows_the_status_throughout(stack: Stack) -> None:
 
 
 async def test_missing_service_of_three_is_named_and_no_room_is_left(start_stack: StartStack, site: Site) -> None:
-    stack = await start_stack(site, ready_timeout=5)
+    stack = await start_stack(site, ready_timeout=10)
     asr, llm, tts = [await stack.bot(name) for name in ("asr", "llm", "tts")]
     body = {"user_identity": "alice", "required_services": ["asr", "llm", "tts"]}
     asking = asyncio.create_task(stack.http.post("/api/v1/sessions", json=body))
@@ -163,7 +163,7 @@ async def test_create_is_409_when_the_session_is_closed_meanwhile(stack: Stack) 
 
 
 async def test_user_who_leaves_may_rejoin_for_a_while(start_stack: StartStack, site: Site) -> None:
-    stack = await start_stack(site, user_rejoin_timeout=3)
+    stack = await start_stack(site, user_rejoin_timeout=8)
     bot = await stack.bot("asr")
     session = await ready_session(stack, bot)
     for _ in range(2):
@@ -179,7 +179,7 @@ async def test_user_who_leaves_may_rejoin_for_a_while(start_stack: StartStack, s
 
 
 async def test_session_ends_when_the_user_never_joins(start_stack: StartStack, site: Site) -> None:
-    stack = await start_stack(site, user_join_timeout=0.5)
+    stack = await start_stack(site, user_join_timeout=2)
     session = await ready_session(stack, await stack.bot("asr"))
     ended = await over(stack, session["session_id"])
     assert ended.end is not None
@@ -187,7 +187,7 @@ async def test_session_ends_when_the_user_never_joins(start_stack: StartStack, s
 
 
 async def test_session_expires_at_max_duration(stack: Stack) -> None:
-    session = await ready_session(stack, await stack.bot("asr"), max_duration=6)
+    session = await ready_session(stack, await stack.bot("asr"), max_duration=10)
     ended = await over(stack, session["session_id"])
     assert ended.end is not None
     assert ended.end.reason is EndReason.EXPIRED
