@@ -36,7 +36,6 @@ PATIENCE = 60.0
 PATIENCE_WHILE_FROZEN = 2.0
 BOUNDS = (
     (connection, "CONNECT_TIMEOUT"),
-    (connection, "GUIDED_CONNECT_TIMEOUT"),
     (connection, "ANSWER_TIMEOUT"),
     (primary, "GUIDE_TIMEOUT"),
     (changelog, "CAUGHT_UP_WITHIN"),

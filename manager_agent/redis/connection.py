@@ -29,9 +29,9 @@ from manager_agent.redis.url import RedisUrl
 
 log = structlog.get_logger()
 
-CONNECT_TIMEOUT = 1.0
-GUIDED_CONNECT_TIMEOUT = 2.0
-"""Seconds, where sentinels or nodes of a cluster are asked first, of which some may not answer."""
+CONNECT_TIMEOUT = 2.0
+"""Seconds for a connection: the login too, and before it sentinels or nodes of a cluster, of which some may not
+answer."""
 ANSWER_TIMEOUT = 2.0
 """Seconds for the answer to a command."""
 MAX_COMMANDS = 32
@@ -64,7 +64,7 @@ class RedisConnection:
         self._refusal_logged_at: dict[str, float] = {}
         self._observe = observe or (lambda name, seconds, outcome: None)
         self._turns = asyncio.Semaphore(MAX_COMMANDS)
-        self._pool = Pool(url, self.keys.changes, connect_timeout=CONNECT_TIMEOUT)
+        self._pool = Pool(url, self.keys.changes)
 
     def __repr__(self) -> str:
         return f"<RedisConnection {self.url.redacted} [{'away' if self.is_away else 'there'}]>"
@@ -145,7 +145,7 @@ class RedisConnection:
 
     async def _queue(self) -> None:
         try:
-            async with asyncio.timeout(self._connect_timeout + ANSWER_TIMEOUT):
+            async with asyncio.timeout(CONNECT_TIMEOUT + ANSWER_TIMEOUT):
                 await self._turns.acquire()
         except TimeoutError:
             raise RedisAway("too many commands wait for Redis") from None
@@ -172,10 +172,10 @@ class RedisConnection:
     async def _reached(self, connecting: Awaitable[T]) -> T:
         """What comes before a command is sent. Raises RedisAway: it was certainly not carried out."""
         try:
-            async with asyncio.timeout(self._connect_timeout):
+            async with asyncio.timeout(CONNECT_TIMEOUT):
                 return await connecting
         except (OSError, exceptions.RedisError, exceptions.RedisClusterException) as error:
-            await self._pool.lost()
+            self._pool.not_reached()
             raise RedisAway(why_unreached(error)) from None
 
     async def _exchange(self, connection: AbstractConnection, commands: Sequence[Command], blocks: float) -> list[Any]:

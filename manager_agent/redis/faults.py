@@ -51,6 +51,13 @@ class CommandRefused(Exception):
     """Redis answered that a command or script is wrong: a bug."""
 
 
+class DatabaseMissing(exceptions.RedisError):
+    """Redis has no database of the number that the URL names."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"Redis has no database {number}")
+
+
 def code_of(error: Exception) -> str:
     """The first word of an error answer."""
     return getattr(error, "status_code", None) or str(error).partition(" ")[0]
@@ -83,6 +90,8 @@ def why_unreached(error: BaseException) -> str:
                 return "no TLS connection"
             case exceptions.AuthenticationError() | exceptions.NoPermissionError():
                 return "Redis refused user or password"
+            case DatabaseMissing():
+                return str(one)
             case exceptions.BusyLoadingError():
                 return "Redis answered LOADING"
             case socket.gaierror():

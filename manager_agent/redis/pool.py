@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from redis import exceptions
 from redis.asyncio.connection import (
     AbstractConnection,
     Connection,
@@ -14,30 +16,30 @@ from redis.asyncio.connection import (
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from manager_agent.redis.faults import DatabaseMissing
 from manager_agent.redis.primary import Address, primary_of, tls_options
 from manager_agent.redis.url import RedisUrl
 
+NAME = "session-manager"
+"""Of each connection in CLIENT LIST."""
 USED_ONCE = -1
 
 
 class Pool:
     """Hands out each connection to one user at a time. How many there are is bounded by their users."""
 
-    def __init__(self, url: RedisUrl, key: str, *, connect_timeout: float) -> None:
-        """`key`: one of the deployment. `connect_timeout`: seconds. The caller bounds everything else: redis-py would
-        do it with `asyncio.wait_for`, which in Python 3.11 may swallow a cancellation."""
+    def __init__(self, url: RedisUrl, key: str) -> None:
+        """`key`: one of the deployment. The caller bounds all times: redis-py would do it with `asyncio.wait_for`,
+        which in Python 3.11 may swallow a cancellation."""
         self._url = url
         self._primary = primary_of(url, key)
         self._options: dict[str, Any] = {
-            "username": url.username or None,
-            "password": url.password or None,
-            "db": url.db,
-            "socket_connect_timeout": connect_timeout,
+            "socket_connect_timeout": None,
             "socket_timeout": None,
             # Whether a command may be sent again is known where it is sent.
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
-            "client_name": "session-manager",
+            "driver_info": None,  # sends nothing: _log_in does
         }
         self._tls: RedisSSLContext | None = None
         self._idle: list[AbstractConnection] = []
@@ -67,11 +69,30 @@ class Pool:
         connection = self._new(address)
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
+            await self._log_in(connection)
         except BaseException:
             await connection.disconnect(nowait=True)
             raise
         self._generation[connection] = USED_ONCE
         return connection
+
+    async def _log_in(self, connection: AbstractConnection) -> None:
+        """Send all that comes first at once: redis-py would wait for each answer, which a slow Redis makes long."""
+        url = self._url
+        login: list[tuple[str, ...]] = [("CLIENT", "SETNAME", NAME)]
+        if url.username or url.password:
+            login.insert(0, ("AUTH", *filter(None, [url.username]), url.password))
+        if url.db:
+            login.append(("SELECT", str(url.db)))
+        await connection.send_packed_command(connection.pack_commands(login), check_health=False)
+        for command, *_ in login:
+            try:
+                await connection.read_response(timeout=math.inf)
+            except exceptions.ResponseError as refusal:
+                if command == "AUTH" or (command == "SELECT" and isinstance(refusal, exceptions.NoPermissionError)):
+                    raise exceptions.AuthenticationError from None
+                if command == "SELECT":
+                    raise DatabaseMissing(url.db) from None
 
     def _new(self, address: Address) -> AbstractConnection:
         if self._url.kind == "unix":
@@ -89,6 +110,10 @@ class Pool:
             self._idle.append(connection)
         else:
             await connection.disconnect(nowait=True)
+
+    def not_reached(self) -> None:
+        """No connection could be opened. Those there are may work all the same: Redis may only be slow."""
+        self._primary.forget()
 
     async def lost(self, connection: AbstractConnection | None = None) -> None:
         """The primary did not answer, or is it no more. Connections in use are closed when they are released.

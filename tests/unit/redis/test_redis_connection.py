@@ -238,3 +238,10 @@ async def test_login(tmp_path: Path, connect: Connect, username: str) -> None:
     assert "refused user or password" in shown
     assert "s3cret" not in shown
     assert "wr0ng" not in shown
+
+
+async def test_a_database_that_is_not_there_is_said(redis_server: RedisServer) -> None:
+    connection = RedisConnection(read_redis_url(redis_server.url.removesuffix("/0") + "/9999"), "test")
+    with pytest.raises(RedisAway, match="no database 9999"):
+        await connection.call("PING")
+    await connection.aclose()
