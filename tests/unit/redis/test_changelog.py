@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from manager_agent.redis.connection import RedisAway
+from manager_agent.redis.script import Script, load_script
 from tests.redis_groups import ClusterGroup, SentinelGroup
 from tests.redis_server import RedisServer
 from tests.unit.redis.number_mirror import Mirror, NumberMirror, mirroring
@@ -62,6 +63,17 @@ async def test_ten_thousand_changes_come_in_order(redis_server: RedisServer, mir
     await other.changelog.caught_up()
     assert other.numbers == list(range(10_000))
     assert other.times_read == 1
+
+
+async def test_fewer_changes_are_kept_if_they_are_long(redis_server: RedisServer, mirror: Mirror) -> None:
+    connection = (await mirror(redis_server)).connection
+    key, tell = connection.keys.changes, load_script("tell_heartbeats")
+    fill = Script("fill", "for _ = 1, 5000 do redis.call('XADD', KEYS[1], '*', 'k', 'other') end")
+    await connection.run(fill, [key], [])
+    await connection.run(tell, [key], ["replica", "short"])
+    assert await connection.call("XLEN", key) > 5000
+    await connection.run(tell, [key], ["replica", "x" * 65536])
+    assert 2047 <= await connection.call("XLEN", key) < 2047 + 200  # whole nodes are removed
 
 
 async def test_a_trimmed_stream_is_read_anew(redis_server: RedisServer, mirror: Mirror) -> None:
