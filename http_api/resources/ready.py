@@ -12,6 +12,7 @@ from http_api.models.responses import answer
 from http_api.models.sessions import SayReady
 from http_api.observability.logs.context import bind_session
 from http_api.protocol.bodies import read_body
+from http_api.replica import caught_up
 from http_api.resources.ownership import state_of
 from manager_agent.livekit.tokens import Joiner
 from manager_agent.messages import Answer
@@ -30,6 +31,7 @@ async def say_ready(request: web.Request) -> web.Response:
     app, session_id = request.app, request.match_info["session_id"]
     joiner = app[ROOMS].tokens.joiner(bearer(request))
     await count_invited(request, joiner.identity)
+    await caught_up(app)
     session = app[STORE].get(session_id)
     if joiner.room_name != session.room_name:
         raise UnknownSession(session_id)

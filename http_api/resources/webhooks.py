@@ -11,6 +11,7 @@ from http_api.app_keys import ACTING, CLOCK, ROOMS, STORE, TASKS
 from http_api.observability.logs.context import bind_session
 from http_api.observability.metrics.metrics import METRICS
 from http_api.protocol.bodies import read_bytes
+from http_api.replica import caught_up
 from http_api.settings.settings import SETTINGS
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.participants import participant_of
@@ -36,6 +37,7 @@ async def receive(request: web.Request) -> web.Response:
     app[METRICS].webhooks.arrived(webhook, now)
     if app[ACTING].is_superseded:
         return web.Response(status=HTTPStatus.OK)
+    await caught_up(app)
     session = app[STORE].in_room(webhook.room.name)
     if session is not None:
         bind_session(request, session)

@@ -55,6 +55,10 @@ async def test_what_needs_redis_is_refused_with_retry_after_and_heals(
     for method, path in (("GET", f"/sessions/{session_id}"), ("POST", "/sessions"), ("GET", "/microservices")):
         status, headers, problem = await b.ask(method, path, {"user_identity": "alice"} if method == "POST" else None)
         assert (status, slug(problem), headers["Retry-After"]) == (503, "redis_unavailable", "1")
+    for path in (f"/sessions/{session_id}/ready", "//livekit/webhook"):  # only what is genuine needs Redis
+        forged = {"Authorization": "Bearer forged"}
+        assert (await b.ask("POST", path, {"service_id": "asr-1"}, forged))[0] == 401, path
+    assert slug((await b.say_ready(session_id, "asr-1"))[2]) == "redis_unavailable"
     [_, redis] = (await feed.until("health", lambda data: data["dependencies"][1]["state"] == "away"))["dependencies"]
     assert redis["name"] == "redis"
     for path in ("//livez", "//health", "//openapi.json", "//", "//metrics"):
