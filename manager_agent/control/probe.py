@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from dataclasses import dataclass
 
 from ulid import ULID
@@ -13,7 +14,7 @@ from manager_agent.livekit.calls import LiveKitUnavailable
 from manager_agent.livekit.probe_participant import ProbeParticipant, RoomUnusable
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.session.session import Limits, Session, User
-from manager_agent.store.store import Store
+from manager_agent.store.store import Store, UnknownSession
 from manager_agent.tasks import Tasks
 
 PROBE_TIMEOUT = 10.0
@@ -90,4 +91,6 @@ class Probe:
 
     async def _leave(self, session: Session, participant: ProbeParticipant) -> None:
         await participant.leave()
-        await self._orchestrator.close(session.session_id)
+        with suppress(UnknownSession):  # it could not be stored
+            self._store.get(session.session_id)
+            await self._orchestrator.close(session.session_id)

@@ -67,6 +67,7 @@ async def test_what_needs_redis_is_refused_with_retry_after_and_heals(
     status, headers, problem = await b.ask("GET", "//readyz")
     assert (status, slug(problem)) == (503, "unready")
     assert "Redis is away since" in problem["detail"]
+    assert slug((await b.ask("GET", "//health?deep=true"))[2]) == "redis_unavailable"
     again = await feeds_of_b.reader()  # a page that is loaded now shows it
     assert (await again.until("snapshot"))["health"]["dependencies"][1]["state"] == "away"
     server.start()
