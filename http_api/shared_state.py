@@ -56,6 +56,6 @@ def status_of(shared: SharedFoundation) -> ReplicaStatus:
         leader=roll.leader,
         sessions_owned=0 if own is None else own.sessions,
         is_draining=membership.is_draining,
-        why_away=membership.failure if connection.is_away else None,
+        why_away=connection.why_away,
         lag=shared.changelog.lag,
     )

@@ -56,8 +56,8 @@ class RedisConnection:
         """`deployment`: what the keys begin with. Raises ValueError if they can't."""
         self.url = url
         self.keys = Keys(deployment)
-        self.is_away = True
-        """Whether Redis can't be reached or serves nothing, as far as is known; also before it was first reached."""
+        self.why_away: str | None = "Redis was not asked yet"
+        """Why Redis can't be reached or serves nothing, as far as is known; None if it serves. Has no secrets."""
         self.back_since = math.inf
         """Monotonic time since when it serves without interruption. inf while it is away."""
         self._is_away_logged = False
@@ -70,8 +70,8 @@ class RedisConnection:
         return f"<RedisConnection {self.url.redacted} [{'away' if self.is_away else 'there'}]>"
 
     @property
-    def _connect_timeout(self) -> float:
-        return CONNECT_TIMEOUT if self.url.kind in ("single", "unix") else GUIDED_CONNECT_TIMEOUT
+    def is_away(self) -> bool:
+        return self.why_away is not None
 
     async def start(self) -> None:
         """Look whether Redis is there. Does not fail if it is not: a later command finds it."""
@@ -199,7 +199,7 @@ class RedisConnection:
 
     def _succeeded(self) -> None:
         if self.is_away:
-            self.is_away = False
+            self.why_away = None
             self.back_since = time.monotonic()
             if self._is_away_logged:
                 self._is_away_logged = False
@@ -209,7 +209,7 @@ class RedisConnection:
         if away.code in REFUSING:
             self._refused(away.code)
             return
-        self.is_away = True
+        self.why_away = away.reason
         self.back_since = math.inf
         if not self._is_away_logged:
             self._is_away_logged = True

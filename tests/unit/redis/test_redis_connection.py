@@ -79,6 +79,7 @@ async def test_many_commands_at_once_share_few_connections(redis_server: RedisSe
 
 async def test_a_server_that_ended_is_away_until_it_is_back(own_redis_server: RedisServer, connect: Connect) -> None:
     connection = connect(own_redis_server)
+    assert connection.why_away == "Redis was not asked yet"
     await connection.start()
     own_redis_server.stop()
     with capture_logs() as logs:
@@ -87,6 +88,7 @@ async def test_a_server_that_ended_is_away_until_it_is_back(own_redis_server: Re
                 await connection.call("SET", "x", "1")
         assert not caught.value.is_uncertain
         assert connection.is_away
+        assert connection.why_away == caught.value.reason
         assert connection.back_since == float("inf")
         own_redis_server.start()
         before = time.monotonic()
