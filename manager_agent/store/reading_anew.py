@@ -4,7 +4,8 @@ Writes of this replica go on meanwhile. So a session that seems to have gone bac
 write of this replica was under way in between.
 
 Redis may have lost what it had: it was emptied, or another server went on that did not have the latest writes. Then the
-replicas put back what they know. Each begins with its own sessions, whose latest version it certainly has.
+replicas put back what they know, with the versions that it had. Each begins with its own sessions, as the owner knows
+most of them best; one that knows a later version of what an owner has put back puts that back at once.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from enum import Enum, auto
 from random import uniform
 
 import structlog
@@ -30,6 +32,18 @@ log = structlog.get_logger()
 IDS_AT_ONCE, READ_AT_ONCE, SETTLED_AT_ONCE = 1_000, 50, 16
 OWNERS_FIRST = 3.0
 """Seconds until others put back what the owner of a session has not."""
+OWNER_POLL = 0.05
+"""Seconds between two looks whether the owner has done so."""
+
+
+class Loss(Enum):
+    """What Redis has lost since the changelog was last read."""
+
+    NOTHING = auto()
+    LATEST = auto()
+    """The latest writes, of one session or of all."""
+    ALL = auto()
+    """What is stored by now was put back."""
 
 
 class ReadingAnew:
@@ -55,7 +69,7 @@ class ReadingAnew:
 
     async def read_anew(self) -> None:
         """Raises RedisAway."""
-        epoch, has_lost = await self._has_lost()
+        epoch, loss = await self._loss()
         doubted = dict.fromkeys(self._sessions.ids)
         for batch in _batches(await self._ids(), READ_AT_ONCE):
             for session_id, stored in zip(batch, await self._scripts.read(batch), strict=True):
@@ -65,29 +79,37 @@ class ReadingAnew:
                         self._sessions.advance(stored, is_read_anew=True)
                     case ValueError():
                         log.warning("session_unreadable", session_id=session_id, why=str(stored))
-        left = await self._settle_all([*doubted, *self._sessions.unreadable], has_lost, owners_first=True)
+        left = await self._settle_all([*doubted, *self._sessions.unreadable], loss, owners_first=True)
         if left:
             self._put_back_later(left)
         self._epoch = epoch
 
     async def settle(self, session_id: str) -> None:
-        """What is stored of a session contradicts what is known. Raises RedisAway."""
-        await self._settle(session_id, True, owners_first=False)
+        """What is stored of a session is earlier than what is known, or not what is known. Returns when that is settled,
+        if need be by its owner. Raises RedisAway."""
+        loop = asyncio.get_running_loop()
+        owner_first_until = loop.time() + self._patience()
+        while not await self._settle(session_id, Loss.LATEST, owners_first=loop.time() < owner_first_until):
+            await asyncio.sleep(OWNER_POLL)
 
     def settle_soon(self, session_id: str) -> None:
-        self._tasks.spawn(self.settle(session_id), name=f"settle {session_id}", for_all=True)
+        """An entry of a session contradicts what is known."""
+        settling = self._settle(session_id, Loss.LATEST, owners_first=False)
+        self._tasks.spawn(settling, name=f"settle {session_id}", for_all=True)
 
-    async def _has_lost(self) -> tuple[bytes, bool]:
-        """The epoch of Redis, and whether it has lost what it had when the changelog was last read."""
+    async def _loss(self) -> tuple[bytes, Loss]:
+        """The epoch of Redis, and what it has lost of what it had when the changelog was last read."""
         keys, position = self._connection.keys, self._changelog.position
         epoch, oldest = await self._connection.pipeline(
             [("GET", keys.epoch), ("XRANGE", keys.changes, "-", "+", "COUNT", 1)]
         )
         if not self._epoch:
-            return epoch or b"", False
+            return epoch or b"", Loss.NOTHING
+        if epoch != self._epoch:
+            return epoch or b"", Loss.ALL
         # The position is not in the changelog any more. If older entries are, it was not trimmed away.
         went_back = bool(oldest) and _order(oldest[0][0].decode()) < _order(position)
-        return epoch or b"", epoch != self._epoch or went_back
+        return epoch, Loss.LATEST if went_back else Loss.NOTHING
 
     async def _ids(self) -> Sequence[str]:
         """All sessions, oldest first."""
@@ -101,17 +123,17 @@ class ReadingAnew:
             if (cursor := int(answer)) == 0:
                 return sorted(created, key=created.__getitem__)
 
-    async def _settle_all(self, session_ids: Sequence[str], has_lost: bool, *, owners_first: bool) -> list[str]:
+    async def _settle_all(self, session_ids: Sequence[str], loss: Loss, *, owners_first: bool) -> list[str]:
         """Those that their owners are to put back."""
         left: list[str] = []
         for batch in _batches(session_ids, SETTLED_AT_ONCE):
             settled = await asyncio.gather(
-                *(self._settle(session_id, has_lost, owners_first=owners_first) for session_id in batch)
+                *(self._settle(session_id, loss, owners_first=owners_first) for session_id in batch)
             )
             left.extend(session_id for session_id, is_settled in zip(batch, settled, strict=True) if not is_settled)
         return left
 
-    async def _settle(self, session_id: str, has_lost: bool, *, owners_first: bool) -> bool:
+    async def _settle(self, session_id: str, loss: Loss, *, owners_first: bool) -> bool:
         """A session is not stored, or not in as late a version as is known. Take what is stored, or put it back. False
         if its owner is to do so."""
         while True:
@@ -126,10 +148,11 @@ class ReadingAnew:
                 return True
             if was_written or self._sessions.is_being_written(session_id) or (known and known.version) != version:
                 continue  # by now there may be something else
-            if known is None or not (has_lost and self._is_better(known, stored)):
+            if known is None or loss is Loss.NOTHING or not self._is_better(known, stored):
                 self._take(session_id, stored)
                 return True
-            if owners_first and known.ownership.owner != self._replica_id:
+            is_put_back = loss is Loss.ALL and stored is not None
+            if owners_first and not is_put_back and known.ownership.owner != self._replica_id:
                 return False
             if await self._is_put_back(session_id, stored):
                 return True
@@ -156,16 +179,12 @@ class ReadingAnew:
         known, session = self._sessions.known(session_id), self._mirror.get(session_id)
         holder = self._mirror.in_room(session.room_name)
         has_name = holder is not None and holder.session_id == session_id
-        self._put_back += 1
-        write = Write(f"{self._replica_id}/put-back/{self._put_back}", Change(session_id, session, session))
-        version = max(known.version, 0 if stored is None else stored.version) + 1
-        answer = await self._scripts.put_back(
-            write,
-            version,
-            known.ownership,
-            seen=stored,
-            has_name=has_name,
-        )
+        name, version = known.write, known.version
+        if stored is not None and stored.version >= version:  # others have written to what Redis had left
+            self._put_back += 1
+            name, version = f"{self._replica_id}/put-back/{self._put_back}", stored.version + 1
+        write = Write(name, Change(session_id, session, session))
+        answer = await self._scripts.put_back(write, version, known.ownership, seen=stored, has_name=has_name)
         if answer.status is Status.WRITTEN:
             self._sessions.advance(StoredSession(session_id, version, write.name, known.ownership, session.room_name))
         return answer.status is Status.WRITTEN
@@ -176,10 +195,14 @@ class ReadingAnew:
 
     async def _put_back_for_owners(self, session_ids: Sequence[str]) -> None:
         while True:
-            await asyncio.sleep(self._owners_first * uniform(1.0, 1.5))
+            await asyncio.sleep(self._patience())
             with suppress(RedisAway):
-                await self._settle_all(session_ids, True, owners_first=False)
+                await self._settle_all(session_ids, Loss.LATEST, owners_first=False)
                 return
+
+    def _patience(self) -> float:
+        """Seconds for which this replica leaves it to the owners."""
+        return self._owners_first * uniform(1.0, 1.5)
 
 
 def _batches(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:

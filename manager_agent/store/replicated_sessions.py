@@ -155,9 +155,11 @@ class ReplicatedSessions:
         if known is not None and known.version >= stored.version:
             if known.version == stored.version and known.write != stored.write:
                 self._doubted(session_id)  # Redis has lost one of the two writes
+            elif known.version > stored.version and stored.is_restored:
+                self._doubted(session_id)  # put back by a replica that did not know the later ones
             return
         if known is None and not (is_read_anew or self._begins(stored)):
-            if self._removed.get(session_id, 0) < stored.version:
+            if stored.is_restored or self._removed.get(session_id, 0) < stored.version:
                 self._doubted(session_id)  # Redis has lost its removal, or its beginning was not read
             return  # from before it was removed
         self._store(stored, known, is_read_anew=is_read_anew)

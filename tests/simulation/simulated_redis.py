@@ -151,7 +151,7 @@ class SimulatedRedis:
         known = self.sessions.get(session_id)
         if known is not seen or (known is not None and known.fence > lost.fence):
             return known
-        version = max(lost.version, 0 if known is None else known.version) + 1
+        version = lost.version if known is None or known.version < lost.version else known.version + 1
         stored = replace(lost, version=version, run=self.run)
         self._commit(session_id, stored, ())
         return stored

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import suppress
 
 import pytest
@@ -15,7 +16,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.session import Session, User
 from manager_agent.store.counters import LIVE
 from manager_agent.store.store import Change, RoomNameTaken, SessionUnreadable, UnknownSession
-from manager_agent.store.stored_session import Ownership
+from manager_agent.store.stored_session import Ownership, StoredSession
 from tests.redis_server import RedisServer
 from tests.unit.sessions import START
 from tests.unit.store.replicas import StoreReplica, StoreReplicas
@@ -45,6 +46,18 @@ async def caught_up(*replicas: StoreReplica) -> None:
             with suppress(RedisAway):
                 await replica.changelog.caught_up()
                 break
+
+
+def count_looks(replica: StoreReplica, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often the replica has asked from now on what is stored of each session."""
+    looks, read = Counter[str](), replica.store._scripts.read
+
+    async def counted(session_ids: Sequence[str]) -> list[StoredSession | ValueError | None]:
+        looks.update(session_ids)
+        return await read(session_ids)
+
+    monkeypatch.setattr(replica.store._scripts, "read", counted)
+    return looks
 
 
 # --- lost answers -----------------------------------------------------------------------------------
@@ -308,7 +321,7 @@ async def test_a_lost_write_that_no_entry_tells_of_is_found(
 ) -> None:
     """It was answered, and lost before its entry was read. It is put back, unless others have written since and the
     session is theirs."""
-    here, there = await own_replicas.start(2)
+    here, there = await own_replicas.start(2, owners_first=0.05)
     owner = here if is_owner else there
     await owner.store.add(a_session())
     await caught_up(here, there)
@@ -322,6 +335,45 @@ async def test_a_lost_write_that_no_entry_tells_of_is_found(
     await caught_up(here, there)
     assert here.store.get("ses_1") == there.store.get("ses_1")
     assert here.store.get("ses_1").room.sid == ("RM_1" if is_owner or not others_write else "")
+
+
+async def test_a_replica_that_is_behind_leaves_it_to_the_owner_to_put_a_session_back(
+    own_replicas: StoreReplicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its write follows all that was acknowledged, although the owner comes later to put that back."""
+    here, there = await own_replicas.start(2, owners_first=60.0)
+    await here.store.add(a_session())
+    await caught_up(here, there)
+    async with here.behind():
+        async with there.behind():
+            await here.store.update("ses_1", REQUESTED)
+            own_replicas.server.restart()
+        await caught_up(there)
+        looks = count_looks(there, monkeypatch)
+        writing = asyncio.create_task(there.store.update("ses_1", ev.WebhookArrived(START)))
+        await until(lambda: looks["ses_1"], lambda count: count >= 3)
+    session = await writing
+    await caught_up(here, there)
+    assert (session.room.requested_at, session.webhooks_arrive) == (START, True)
+    assert here.store.get("ses_1") == there.store.get("ses_1") == session
+    assert here.states_told("ses_1") == there.states_told("ses_1")
+
+
+async def test_a_write_that_its_owner_did_not_know_is_put_back_too(own_replicas: StoreReplicas) -> None:
+    """At once, although the owner has put the session back already."""
+    here, there = await own_replicas.start(2, owners_first=60.0)
+    await there.store.add(a_session())
+    await caught_up(here, there)
+    async with here.behind():
+        async with there.behind():
+            await here.store.update("ses_1", REQUESTED)
+            own_replicas.server.restart()
+        await caught_up(there)
+        assert there.store.get("ses_1").room.requested_at is None
+    await caught_up(here)
+    await until(lambda: there.store.get("ses_1").room.requested_at)
+    await caught_up(here, there)
+    assert here.states_told("ses_1") == there.states_told("ses_1")
 
 
 async def test_a_session_whose_removal_was_lost_is_known_again(own_replicas: StoreReplicas) -> None:
