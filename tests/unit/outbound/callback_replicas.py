@@ -157,7 +157,7 @@ class CallbackReplicas:
     async def kill(self, replica: CallbackReplica, *, leader: str) -> None:
         """Nothing that it would still have written or posted is."""
         self.leases.lapse(replica.replica_id, leader=leader)
-        for tasks in (replica.callbacks._checking, replica.callbacks._tasks, replica.parts.records._tasks):
+        for tasks in (replica.callbacks._checking, replica.callbacks._lines._tasks, replica.parts.records._tasks):
             await tasks.aclose()
         replica.parts.records._pending.take()
         await self._running[replica.replica_id].aclose()
