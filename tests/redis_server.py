@@ -172,6 +172,19 @@ class RedisServer:
         """Empty it."""
         await self.command("FLUSHALL")
 
+    async def saved(self) -> list[tuple[bytes, bytes]]:
+        """Everything that it has."""
+        keys = sorted(await self.command("KEYS", "*"))
+        return [(key, await self.command("DUMP", key)) for key in keys]
+
+    async def go_back_to(self, saved: list[tuple[bytes, bytes]]) -> None:
+        """Have again what it had, in one step."""
+        async with self.client() as client, client.pipeline() as pipeline:
+            pipeline.flushall()
+            for key, content in saved:
+                pipeline.restore(key, 0, content)
+            await pipeline.execute()
+
     async def limit_memory(self, limit: int = 1) -> None:
         """Refuse what needs more memory than this many bytes; 0: there is no limit."""
         await self.command("CONFIG", "SET", "maxmemory", limit)

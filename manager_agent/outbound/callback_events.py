@@ -28,7 +28,8 @@ def event_of(session: Session, url: str, view: View, at: float) -> RecordedDeliv
 
 class CallbackOutbox:
     """From a change to the changes of records that belong to it: the event that it is, in the same step. So an event is
-    lost, or told of a state that was never stored, in no case."""
+    lost, or told of a state that was never stored, in no case. With a session that Redis has lost, the events are put
+    back that it has lost with it."""
 
     def __init__(self, deliveries: SharedDeliveries, view: View, clock: Clock) -> None:
         self._deliveries, self._view, self._clock = deliveries, view, clock
@@ -37,6 +38,8 @@ class CallbackOutbox:
         session, url = change.session, change.session.callback_url
         if url is None:
             return ()
+        if change.before is change.after:
+            return [put_change(event) for event in self._deliveries.expected(session.session_id)]
         is_unwanted = self._deliveries.is_unwanted(session.session_id)
         if change.after is None:
             return (RecordChange(Kind.DELIVERY, session.session_id, None),) if is_unwanted else ()

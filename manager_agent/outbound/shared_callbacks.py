@@ -159,6 +159,7 @@ class SharedCallbacks:
     def _check(self) -> None:
         """Begin what is to be delivered here, also what no other replica delivers any more."""
         self._former_owners.release_those_of_the_dead()
+        self._deliveries.put_back_the_rest()
         unknown: dict[str, float] = {}
         for session_id in self._deliveries.sessions:
             if self._deliverers.owner(session_id) is None:

@@ -9,6 +9,7 @@ replica that wrote it as to all others, so there is one way in which any of them
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from typing import Protocol
@@ -18,6 +19,8 @@ from manager_agent.outbound.delivery_queues import WaitingBytes
 from manager_agent.outbound.delivery_records import VALUES, RecordedDelivery, put_change
 from manager_agent.records.records import Kind, Record, Records
 
+DELIVERERS_FIRST = 3.0
+"""Seconds until other replicas put back what Redis has lost, and the one that delivers it has not put back."""
 EXPECTED_MAX = 1_000
 """Events whose records are awaited; usually for milliseconds."""
 FINISHED_REMEMBERED = 20_000
@@ -51,6 +54,11 @@ class SharedDeliveries:
         """Events whose records are being written, or would have been, had other changes not been first."""
         self._expected: dict[str, RecordedDelivery] = {}
         """Events whose records are certainly written, and not told yet: Redis may still lose them."""
+        self._unsettled: set[str] = set()
+        """Events that Redis has lost, which another replica delivers: if it does not know them as pending, none will
+        ever tell this replica that they are finished."""
+        self._put_back_at = 0.0
+        """When this replica puts them back, by the monotonic clock."""
         self._listener: DeliveriesListener | None = None
         records.listen(Kind.DELIVERY, self._told, self._read_anew)
 
@@ -75,6 +83,10 @@ class SharedDeliveries:
     def find(self, session_id: str, event_id: str) -> RecordedDelivery | None:
         """None: it is not pending."""
         return self._pending.get(session_id, {}).get(event_id)
+
+    def expected(self, session_id: str) -> Sequence[RecordedDelivery]:
+        """Events of the session that are recorded, and that no replica was told of yet."""
+        return [event for event in self._expected.values() if event.delivery.session_id == session_id]
 
     def is_known(self, event_id: str, owner: str) -> bool:
         """Whether the event was told to this owner, or will be, as far as is remembered."""
@@ -123,10 +135,14 @@ class SharedDeliveries:
     def finish(self, delivery: Delivery) -> None:
         """It is not tried again."""
         self._end(delivery)
-        if self.delivery_log.find(delivery.owner, delivery.id) is None:
+        self._record_end(delivery)
+
+    def _record_end(self, delivery: Delivery) -> None:
+        ended = self.delivery_log.find(delivery.owner, delivery.id)
+        if ended is None or ended.finished_at is None:
             self._records.delete(Kind.DELIVERY, delivery.id)
         else:
-            self._put(RecordedDelivery(delivery))
+            self._put(RecordedDelivery(ended))
 
     def refuse_more(self, delivery: Delivery) -> None:
         """The receiver wants no more events of this session, which is known."""
@@ -147,6 +163,7 @@ class SharedDeliveries:
     # --- what is recorded ---------------------------------------------------------------------------
 
     def _told(self, record: Record | None, key: str) -> None:
+        self._unsettled.discard(key)
         if record is None:
             self._deleted(key)
         elif (kept := VALUES.read([record]).get(key)) is not None:
@@ -157,6 +174,8 @@ class SharedDeliveries:
                 self._end(kept.delivery)
             elif key not in self._finished:
                 self._keep(kept)
+            elif self._delivers(session_id):  # recorded by a replica that did not know that it is finished
+                self._record_end(kept.delivery)
             self._heard(session_id, key)
 
     def _deleted(self, key: str) -> None:
@@ -213,7 +232,7 @@ class SharedDeliveries:
     def _read_anew(self, keys: Set[str], are_lost: bool) -> None:
         """Those of `keys` were told. The others were deleted; or lost, then who delivers them puts them back."""
         missing = [event_id for event_id in self._session_of if event_id not in keys]
-        expected, self._expected = self._expected, {}
+        expected, self._expected, self._unsettled = self._expected, {}, set()
         if not are_lost:
             for key in [*missing, *(self._unwanted.keys() - keys)]:
                 self._deleted(key)
@@ -224,6 +243,16 @@ class SharedDeliveries:
             self._put(event)
             self._keep(event)
             self._heard(event.delivery.session_id, event.delivery.id)
+        self._unsettled = {event_id for event_id in missing if not self._delivers(self._session_of[event_id])}
+        self._put_back_at = time.monotonic() + DELIVERERS_FIRST
+
+    def put_back_the_rest(self) -> None:
+        """Call it again and again: put back what those who deliver it have not. If it is finished, they say so."""
+        if not self._unsettled or time.monotonic() < self._put_back_at:
+            return
+        for event_id in self._unsettled & self._session_of.keys():
+            self._put(self._pending[self._session_of[event_id]][event_id])
+        self._unsettled = set()
 
     def _lost(self, keys: Set[str]) -> Iterator[RecordedDelivery]:
         """Those that this replica puts back."""

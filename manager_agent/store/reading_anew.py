@@ -23,6 +23,7 @@ from manager_agent.redis.connection import RedisAway, RedisConnection
 from manager_agent.store.mirror import Mirror
 from manager_agent.store.replicated_sessions import MirroredSession, ReplicatedSessions
 from manager_agent.store.session_scripts import SessionScripts, Status, Write
+from manager_agent.store.session_writer import SessionWriter
 from manager_agent.store.store import Change
 from manager_agent.store.stored_session import StoredSession
 from manager_agent.tasks import Tasks
@@ -54,14 +55,14 @@ class ReadingAnew:
         scripts: SessionScripts,
         sessions: ReplicatedSessions,
         mirror: Mirror,
+        writer: SessionWriter,
         replica_id: str,
         owners_first: float,
     ) -> None:
         self._connection, self._changelog, self._scripts = connection, changelog, scripts
-        self._sessions, self._mirror = sessions, mirror
+        self._sessions, self._mirror, self._writer = sessions, mirror, writer
         self._replica_id, self._owners_first = replica_id, owners_first
         self._epoch = b""
-        self._put_back = 0
         self._tasks = Tasks()
 
     async def aclose(self) -> None:
@@ -85,7 +86,7 @@ class ReadingAnew:
         self._epoch = epoch
 
     async def settle(self, session_id: str) -> None:
-        """What is stored of a session is earlier than what is known, or not what is known. Returns when that is settled,
+        """What is stored of a session is not what is known, or earlier. Returns when that is settled,
         if need be by its owner. Raises RedisAway."""
         loop = asyncio.get_running_loop()
         owner_first_until = loop.time() + self._patience()
@@ -181,9 +182,9 @@ class ReadingAnew:
         has_name = holder is not None and holder.session_id == session_id
         name, version = known.write, known.version
         if stored is not None and stored.version >= version:  # others have written to what Redis had left
-            self._put_back += 1
-            name, version = f"{self._replica_id}/put-back/{self._put_back}", stored.version + 1
-        write = Write(name, Change(session_id, session, session))
+            name, version = self._writer.next_name(), stored.version + 1
+        change = Change(session_id, session, session)
+        write = Write(name, change, self._writer.outbox(change))
         answer = await self._scripts.put_back(write, version, known.ownership, seen=stored, has_name=has_name)
         if answer.status is Status.WRITTEN:
             self._sessions.advance(StoredSession(session_id, version, write.name, known.ownership, session.room_name))

@@ -71,7 +71,7 @@ class RedisStore:
         self._scripts = SessionScripts(connection, replica_id, limit_of)
         self._writer = SessionWriter(changelog, self._sessions, replica_id)
         self._reading = ReadingAnew(
-            connection, changelog, self._scripts, self._sessions, self._mirror, replica_id, owners_first
+            connection, changelog, self._scripts, self._sessions, self._mirror, self._writer, replica_id, owners_first
         )
         changelog.subscribe("session", self._apply_entry, self._reading.read_anew)
         changelog.subscribe("session_removed", self._apply_removal, self._reading.read_anew)

@@ -17,7 +17,8 @@ SENDS = 3
 """How often a write is sent whose answer gets lost."""
 
 Outbox = Callable[[Change], Sequence[RecordChange]]
-"""What is recorded in the same step as a change of this replica. It may be asked for changes that are then not made, as
+"""What is recorded in the same step as a change of this replica; or, if its session is the same before and after it,
+when this replica puts the session back that Redis has lost. It may be asked for changes that are then not made, as
 others were first."""
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
+from manager_agent.redis.connection import RedisAway
 from tests.waiting import described, eventually
 
 T = TypeVar("T")
@@ -19,6 +21,13 @@ async def until(look: Callable[[], T], holds: Callable[[T], object] = bool, *, w
         return look()
 
     return await eventually(described(look if holds is bool else holds), seen, holds, within=within)
+
+
+async def once_redis_answers(call: Callable[[], Awaitable[T]]) -> T:
+    """What `call` returns; it is called again where a busy machine did not answer in time."""
+    while True:
+        with suppress(RedisAway):
+            return await call()
 
 
 async def let_others_run() -> None:

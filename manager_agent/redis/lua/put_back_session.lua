@@ -22,4 +22,5 @@ if wanted.has_name then
   redis.call('SET', NAME, wanted.session_id, 'NX')
 end
 store(wanted.version, wanted.owner, wanted.fence, 'new', '1', 'restored', '1')
+change_all_records()
 return {'written', wanted.version}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from manager_agent.outbound import deliveries, shared_callbacks
+from manager_agent.outbound import deliveries, shared_callbacks, shared_deliveries
 from manager_agent.outbound.deliveries import DeliveryState
 from manager_agent.outbound.delivery_queues import QUEUE_MAX
 from manager_agent.records.records import Kind
@@ -22,6 +22,7 @@ from tests.unit import sessions as given
 from tests.unit.outbound.callback_replicas import CallbackReplica, CallbackReplicas
 from tests.unit.sessions import START
 from tests.unit.waits import let_others_run, until
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.unit
 
@@ -114,7 +115,7 @@ async def test_an_event_is_recorded_in_the_same_step_as_its_state(replicas: Call
     async with CallbackReceiver(answer=Gate()) as hanging:
         await a.open(hanging.url, *READY)
         await replicas.kill(a, leader="b")
-    await b.changelog.caught_up()
+    await b.caught_up()
     (kept,) = b.deliveries.pending("ses_1")
     assert (kept.delivery.event, json.loads(kept.body)["id"]) == ("session_ready", kept.delivery.id)
 
@@ -158,7 +159,7 @@ async def test_a_session_that_is_handed_over_has_no_event_twice(replicas: Callba
         await a.open(receiver.url, *READY, ACTIVE)
         await receiver.tries(1)
         await a.take(owner="b")
-        await b.changelog.caught_up()
+        await b.caught_up()
         await b.update(CLOSED)
         await let_others_run()
         assert receiver.events == ["session_ready"]
@@ -216,7 +217,7 @@ async def test_the_last_owner_delivers_what_a_removed_session_left(replicas: Cal
     async with CallbackReceiver(answer=gate) as receiver:
         await started["a"].open(receiver.url, *READY, ACTIVE, CLOSED)
         await receiver.tries(1)
-        await started[by].changelog.caught_up()
+        await started[by].caught_up()
         await started[by].store.remove("ses_1")
         gate.opened.set()
         assert await all_told(receiver, *started.values()) == ALL
@@ -230,7 +231,7 @@ async def test_the_leader_delivers_what_a_dead_replica_left_of_a_removed_session
         await a.open(receiver.url, *READY, CLOSED)
         await receiver.tries(1)
         await a.store.remove("ses_1")
-        await c.changelog.caught_up()
+        await c.caught_up()
         await replicas.kill(a, leader="c")
         gate.opened.set()
         assert await all_told(receiver, b, c) == ["session_ready", "session_ready", "session_ended"]
@@ -292,7 +293,7 @@ async def test_events_of_a_session_that_wait_are_bounded(replicas: CallbackRepli
         await a.open(receiver.url, *READY)
         for nth in range(QUEUE_MAX // 2 + 2):
             await b.update(joined(nth), left(nth))
-        await a.changelog.caught_up()
+        await a.caught_up()
         assert a.callbacks.pending == QUEUE_MAX
         gate.opened.set()
         await all_told(receiver, a, b)
@@ -309,7 +310,7 @@ async def test_bytes_that_wait_are_bounded(replicas: CallbackReplicas, monkeypat
     async with CallbackReceiver(answer=gate) as receiver:
         await a.open(receiver.url, *READY, ACTIVE)
         await b.open(receiver.url, *READY, session_id="ses_2", owner="desk")
-        await b.changelog.caught_up()
+        await b.caught_up()
         gate.opened.set()
         await all_told(receiver, a, b)
         given_up = [(one.session_id, one.last_error) for one in b.log() if one.state == "given_up"]
@@ -326,7 +327,7 @@ async def test_finished_events_are_kept_as_the_log_has_them(
         for nth in range(3):
             await b.update(joined(nth), left(nth))
         await all_told(receiver, a, b)
-        await a.parts.records.committed()
+        await a.committed()
         assert len(receiver.events) == 7
         assert await kept(b) == [one.id for one in b.log()] == [one.id for one in a.log()]
         assert len(b.log()) == 3
@@ -350,6 +351,109 @@ async def test_events_are_told_once_although_redis_was_away(own_redis_server: Re
             await b.update(CLOSED)
             assert await all_told(receiver, a, b) == ALL
             assert a.log() == b.log()
+
+
+async def test_events_are_told_once_although_redis_lost_everything(own_redis_server: RedisServer) -> None:
+    async with CallbackReplicas(own_redis_server) as replicas:
+        a, b = await replicas.start("a", "b")
+        gate = Gate()
+        async with CallbackReceiver(answer=gate) as receiver:
+            await a.open(receiver.url, *READY)
+            await receiver.tries(1)
+            await a.update(ACTIVE)
+            own_redis_server.restart()
+            await until(lambda: a.parts.connection.is_away, lambda away: not away)
+            await b.caught_up()
+            await until(lambda: b.deliveries.count("ses_1"), lambda count: count == 2)
+            gate.opened.set()
+            await b.update(CLOSED)
+            assert await all_told(receiver, a, b) == ALL
+            c = await replicas.start_one("c")
+            assert c.log() == a.log() == b.log()
+
+
+async def test_an_event_that_redis_lost_before_anyone_knew_of_it_is_told(own_redis_server: RedisServer) -> None:
+    """It was acknowledged, and the session goes on."""
+    async with CallbackReplicas(own_redis_server) as replicas:
+        a, b = await replicas.start("a", "b")
+        async with CallbackReceiver() as receiver:
+            await a.open(receiver.url, *READY)
+            await all_told(receiver, a, b)
+            with pytest.MonkeyPatch.context() as patch:
+                for replica in (a, b):
+                    patch.setitem(replica.changelog._appliers, "record", [])
+                await a.update(ACTIVE)
+                await a.caught_up()
+                await b.caught_up()
+                own_redis_server.restart()
+            await until(lambda: a.parts.connection.is_away, lambda away: not away)
+            await receiver.tries(2)
+            assert await all_told(receiver, a, b) == ["session_ready", "session_active"]
+
+
+async def test_events_are_put_back_with_their_session(own_redis_server: RedisServer) -> None:
+    """The replica does not learn that Redis has lost its last write until it writes to the session again."""
+    async with CallbackReplicas(own_redis_server) as replicas:
+        a, b = await replicas.start("a", "b")
+        async with CallbackReceiver() as receiver:
+            await a.open(receiver.url, *READY)
+            await all_told(receiver, a, b)
+            await a.committed()
+            await a.caught_up()
+            earlier = await own_redis_server.saved()
+            async with a.behind(), b.behind():
+                await a.store.update("ses_1", ACTIVE)
+                await own_redis_server.go_back_to(earlier)
+            await a.caught_up()
+            assert a.deliveries.sessions == []
+            await a.update(CLOSED)
+            assert await all_told(receiver, a, b) == ALL
+
+
+async def test_an_event_is_pending_nowhere_although_redis_lost_its_end(
+    own_redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another replica has not read that it was delivered, and the one that knows has nothing to put back."""
+    monkeypatch.setattr(deliveries, "KEPT", 1)
+    monkeypatch.setattr(shared_deliveries, "DELIVERERS_FIRST", 0.1)
+    async with CallbackReplicas(own_redis_server) as replicas:
+        a, b = await replicas.start("a", "b")
+        gate = Gate()
+        async with CallbackReceiver(answer=gate) as receiver:
+            await a.open(receiver.url, *READY)
+            await until(lambda: b.deliveries.count("ses_1"))
+            async with b.behind():
+                gate.opened.set()
+                await a.update(ACTIVE)
+                await until(lambda: a.delivered, lambda count: count == 2)
+                await a.committed()
+                own_redis_server.restart()
+            await b.all_finished()
+            assert await all_told(receiver, a, b) == ["session_ready", "session_active"]
+            await until_kept(b, [a.log()[0].id])
+
+
+async def test_an_event_that_is_recorded_after_its_end_is_over_everywhere(replicas: CallbackReplicas) -> None:
+    """The replica that recorded it did not know that it was delivered."""
+    a, b = await replicas.start("a", "b")
+    gate = Gate()
+    async with CallbackReceiver(answer=gate) as receiver:
+        await a.open(receiver.url, *READY)
+        await until(lambda: b.deliveries.count("ses_1"))
+        async with b.behind():
+            gate.opened.set()
+            await until(lambda: a.delivered)
+            await a.committed()
+            b.deliveries.record(b.deliveries.pending("ses_1")[0].delivery)
+            await b.committed()
+            c = await replicas.start_one("c")
+        assert await all_told(receiver, a, b, c) == ["session_ready"]
+        assert c.outcomes() == [("session_ready", "delivered")]
+
+
+async def until_kept(replica: CallbackReplica, keys: list[str]) -> None:
+    """Return once these are the keys of the records."""
+    await eventually(f"only {keys} are kept", lambda: kept(replica), lambda found: found == keys)
 
 
 async def kept(replica: CallbackReplica) -> list[str]:

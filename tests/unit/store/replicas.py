@@ -77,16 +77,6 @@ class StoreReplica:
         async with self.changelog._looking:
             yield
 
-    async def saved(self) -> list[tuple[bytes, bytes]]:
-        """Everything that Redis has."""
-        keys = sorted(await self.connection.call("KEYS", "*"))
-        return list(zip(keys, await self.connection.pipeline([("DUMP", key) for key in keys]), strict=True))
-
-    async def go_back_to(self, saved: list[tuple[bytes, bytes]]) -> None:
-        """Redis has again what it had, in one step."""
-        restored = [("RESTORE", key, 0, content) for key, content in saved]
-        await self.connection.pipeline([("MULTI",), ("FLUSHALL",), *restored, ("EXEC",)])
-
     async def add(self, session: Session) -> None:
         """Again where a busy machine did not answer in time."""
         while True:

@@ -296,14 +296,14 @@ async def test_the_latest_writes_are_put_back_when_redis_has_gone_back(own_repli
     await here.store.add(a_session(1))
     await here.store.add(a_session(2))
     await there.changelog.caught_up()
-    earlier = await here.saved()
+    earlier = await own_replicas.server.saved()
     await here.store.update("ses_1", REQUESTED)
     await there.store.take("ses_2", expected=there.store.ownership("ses_2"), owner=there.replica_id)
     await here.store.add(a_session(3))
     await caught_up(here, there)
     told = len(here.told), len(there.told)
     async with here.behind(), there.behind():
-        await here.go_back_to(earlier)
+        await own_replicas.server.go_back_to(earlier)
     await caught_up(here, there)
     await caught_up(here, there)
     for replica in (here, there):
@@ -325,10 +325,10 @@ async def test_a_lost_write_that_no_entry_tells_of_is_found(
     owner = here if is_owner else there
     await owner.store.add(a_session())
     await caught_up(here, there)
-    earlier = await here.saved()
+    earlier = await own_replicas.server.saved()
     async with here.behind(), there.behind():
         await here.store.update("ses_1", REQUESTED)
-        await here.go_back_to(earlier)
+        await own_replicas.server.go_back_to(earlier)
         if others_write:
             await there.store.update("ses_1", ev.WebhookArrived(START))
     await here.store.update("ses_1", ev.RoomCreated(START + 1, "RM_1"))
@@ -380,10 +380,10 @@ async def test_a_session_whose_removal_was_lost_is_known_again(own_replicas: Sto
     here, there = await own_replicas.start(2)
     await there.store.add(a_session())
     await caught_up(here, there)
-    earlier = await here.saved()
+    earlier = await own_replicas.server.saved()
     async with here.behind(), there.behind():
         await here.store.remove("ses_1")
-        await here.go_back_to(earlier)
+        await own_replicas.server.go_back_to(earlier)
     await there.store.update("ses_1", REQUESTED)
     await here.changelog.caught_up()
     await until(lambda: [one.room.requested_at for one in here.store.list()], lambda found: found == [START])
