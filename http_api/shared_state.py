@@ -38,7 +38,10 @@ def provide_shared(app: web.Application, components: Components, rate: Rate, clo
 
     rates = SharedRates(connection, rate, clock)
     app[CHANGELOG], app[DRAIN] = shared.changelog, replica.drain
-    app[CLAIMS] = claims = IdempotencyClaims(connection, membership.id, membership.is_alive)
+    app[CLAIMS] = claims = IdempotencyClaims(
+        connection, membership.id, membership.is_alive, components.records.committed
+    )
+    store.guard_with(claims.guard_of)
     app[RATE_LIMITS], app[TO_CLOSE] = RateLimits.of(rates.counter), (claims, rates)
     app[REPLICA_STATUS] = lambda: status_of(shared)
     return SharedRequests(connection, lambda session_id: store.ownership(session_id).owner, membership.is_alive)

@@ -3,12 +3,15 @@
 A claim names its replica. It ends with the request, or with the replica: the next request takes over a claim whose
 replica is gone. A response that is kept is in the records before the claim ends, so the next one to claim the key
 finds it.
+
+A replica that was frozen may go on with a request whose claim is another's by then. So a session is added only while
+the claim of its request is there (`guard_of`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from itertools import count
 
@@ -16,8 +19,11 @@ from aiohttp import web
 
 from http_api.errors import IdempotencyConflict, IdempotencyKeyReused
 from http_api.limits.idempotency_store import IdempotencyScope
+from http_api.limits.key_marks import MARK, KeyMark
 from manager_agent.redis.connection import RedisAway, RedisConnection
 from manager_agent.redis.script import load_script
+from manager_agent.session.session import Session
+from manager_agent.store.session_scripts import Guard
 from manager_agent.tasks import Tasks
 
 SWAP = load_script("swap")
@@ -36,10 +42,19 @@ class Claim:
 
 
 class IdempotencyClaims:
-    def __init__(self, connection: RedisConnection, replica_id: str, is_alive: Callable[[str], bool]) -> None:
-        """`is_alive`: whether a replica of this id may still execute a request."""
+    def __init__(
+        self,
+        connection: RedisConnection,
+        replica_id: str,
+        is_alive: Callable[[str], bool],
+        committed: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`is_alive`: whether a replica of this id may still execute a request. `committed`: Records.committed."""
         self._connection, self._replica_id, self._is_alive = connection, replica_id, is_alive
+        self._committed = committed
         self._numbers, self._tasks = count(), Tasks()
+        self._guards: dict[str, Claim] = {}
+        """The claims of requests that are executed here, by their marks."""
 
     async def start(self) -> None: ...
 
@@ -61,8 +76,20 @@ class IdempotencyClaims:
             raise
         return claim
 
-    def end(self, claim: Claim) -> None:
-        """End the claim, in the background until Redis has done so."""
+    def guard(self, mark: KeyMark, claim: Claim) -> None:
+        """The request with this mark is executed only under the claim."""
+        self._guards[mark.text] = claim
+
+    def guard_of(self, session: Session) -> Guard | None:
+        """What must be stored for the session to be added."""
+        claim = self._guards.get(session.session_id[-MARK:])
+        return None if claim is None else Guard(claim.key, claim.value)
+
+    def end(self, claim: Claim, mark: KeyMark | None = None) -> None:
+        """End the claim, in the background once the response is kept, if it is to be. `mark`: of a request that was
+        executed."""
+        if mark is not None and self._guards.get(mark.text) == claim:
+            del self._guards[mark.text]
         self._tasks.spawn(self._end(claim), name="end claim", for_all=True)
 
     def _refuse(self, found: str, fingerprint: bytes) -> None:
@@ -83,6 +110,7 @@ class IdempotencyClaims:
         ends = asyncio.get_running_loop().time() + KEPT_FOR / 1000
         while asyncio.get_running_loop().time() < ends:
             try:
+                await self._committed()
                 await self._swap(claim.key, claim.value.encode(), "")
                 return
             except RedisAway:

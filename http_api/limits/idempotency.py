@@ -46,8 +46,8 @@ async def idempotency(request: web.Request, handler: Handler) -> web.StreamRespo
     request[BODY] = await read_bytes(request)
     fingerprint = hashlib.sha256(request[BODY]).digest()
     answer = request.app[IDEMPOTENCY_STORE].begin(scope, fingerprint)
-    claim: Claim | None = None
-    if answer is None and (claims := request.app[CLAIMS]) is not None:
+    claims, claim = request.app[CLAIMS], None
+    if answer is None and claims is not None:
         claim, answer = await _claimed(request, claims, scope, fingerprint)
     if answer is not None:
         await request.app[RECORDS].committed()
@@ -55,7 +55,9 @@ async def idempotency(request: web.Request, handler: Handler) -> web.StreamRespo
             status=answer.status, headers=[*answer.headers, (REPLAYED_HEADER, "true")], body=answer.body
         )
     secret = request.app[SETTINGS].livekit_api_secret.get_secret_value()
-    request[KEY_MARK] = key_mark(secret, scope, request[BODY])
+    request[KEY_MARK] = mark = key_mark(secret, scope, request[BODY])
+    if claims is not None and claim is not None:
+        claims.guard(mark, claim)
     name = f"{operation.id} {request[REQUEST_ID]}"
     return await asyncio.shield(request.app[TASKS].spawn(_work(request, handler, scope, claim), name=name))
 
@@ -108,7 +110,7 @@ async def _work(
         return answer_for(request, away)
     finally:
         if (claims := request.app[CLAIMS]) is not None and claim is not None:
-            claims.end(claim)  # other replicas find the response by now
+            claims.end(claim, request[KEY_MARK])
 
 
 async def _executed(request: web.Request, handler: Handler, scope: IdempotencyScope) -> tuple[web.StreamResponse, bool]:

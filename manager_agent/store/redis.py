@@ -34,7 +34,7 @@ from manager_agent.store.replicated_sessions import (
     UnreadableSession,
 )
 from manager_agent.store.room_names import RoomNames
-from manager_agent.store.session_scripts import SessionScripts, Status
+from manager_agent.store.session_scripts import Guard, SessionScripts, Status
 from manager_agent.store.session_writer import Outbox, SessionWriter
 from manager_agent.store.store import Change, Full, Listener, RoomNameTaken, Timing, UnknownSession, untimed
 from manager_agent.store.stored_session import Ownership, StoredSession, read_session_entry
@@ -43,6 +43,7 @@ TRIES = 40
 """How often a write is tried that others are always faster than."""
 FIRST_TRIES, PAUSE = 3, 0.05
 """After so many tries each is preceded by a random pause of up to so many seconds."""
+OTHER_REQUEST = "another request with the same key may be executed instead"
 
 
 class RedisStore:
@@ -69,6 +70,7 @@ class RedisStore:
         self._mirror = Mirror(clock, names, ended)
         self._sessions = ReplicatedSessions(self._mirror, self._doubted)
         self._scripts = SessionScripts(connection, replica_id, limit_of)
+        self._guard_of: Callable[[Session], Guard | None] = lambda session: None
         self._writer = SessionWriter(changelog, self._sessions, replica_id)
         self._reading = ReadingAnew(
             connection, changelog, self._scripts, self._sessions, self._mirror, self._writer, replica_id, owners_first
@@ -118,6 +120,10 @@ class RedisStore:
     def record_with(self, outbox: Outbox) -> None:
         """Have what `outbox` returns for a change of this replica recorded in the same step."""
         self._writer.outbox = outbox
+
+    def guard_with(self, guard_of: Callable[[Session], Guard | None]) -> None:
+        """Have a session added only while there is what `guard_of` returns for it: `add` raises NotActing otherwise."""
+        self._guard_of = guard_of
 
     def listen(self, listener: Listener) -> None:
         self._mirror.listen(listener)
@@ -190,13 +196,16 @@ class RedisStore:
             if (wait := self.name_free_in(session.room_name, session.tenant)) > 0:
                 raise RoomNameTaken(session.room_name, wait)
             holder = self.in_room(session.room_name)
-            answer = await self._writer.send(pending, partial(self._scripts.add, holder=holder))
+            add = partial(self._scripts.add, holder=holder, guard=self._guard_of(session))
+            answer = await self._writer.send(pending, add)
             match answer.status:
                 case Status.WRITTEN:
                     await self._added(pending, answer.version)
                     return
                 case Status.FULL:
                     raise Full(answer.counter)
+                case Status.UNGUARDED:
+                    raise NotActing(OTHER_REQUEST)
             await self._writer.caught_up_after(pending)
             if pending.is_carried_out:  # and changed by others since
                 return

@@ -35,6 +35,8 @@ class Status(StrEnum):
     """Another write was first."""
     UNKNOWN = "unknown"
     """There is no such session."""
+    UNGUARDED = "unguarded"
+    """What must be stored for it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,14 @@ class Write:
     records: Sequence[RecordChange] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A key, and the value that it must have for a session to be added."""
+
+    key: str
+    value: str
+
+
 class SessionScripts:
     """All methods raise RedisAway. A write that is repeated with its name is carried out once."""
 
@@ -73,7 +83,7 @@ class SessionScripts:
         )
         return [_stored(session_id, values) for session_id, values in zip(session_ids, answers, strict=True)]
 
-    async def add(self, write: Write, *, holder: Session | None) -> WriteAnswer:
+    async def add(self, write: Write, *, holder: Session | None, guard: Guard | None = None) -> WriteAnswer:
         """`holder`: the session that had the room name before and no longer needs it."""
         session, is_restored = write.change.session, write.change.is_restored
         more = {
@@ -83,7 +93,9 @@ class SessionScripts:
             "is_restored": is_restored,
             "limits": {} if is_restored else self._limits(write.change),
         }
-        return await self._write(ADD, write, more)
+        if guard is None:
+            return await self._write(ADD, write, more)
+        return await self._write(ADD, write, {**more, "guard": guard.value}, guard.key)
 
     async def update(self, write: Write, known: StoredSession) -> WriteAnswer:
         """`known`: what the change is made from."""
@@ -137,7 +149,7 @@ class SessionScripts:
         limits = {counter: self._limit_of(counter) for counter in added}
         return {counter: limit for counter, limit in limits.items() if limit is not None}
 
-    async def _write(self, script: Any, write: Write, more: dict[str, Any]) -> WriteAnswer:
+    async def _write(self, script: Any, write: Write, more: dict[str, Any], *more_keys: str) -> WriteAnswer:
         change, keys = write.change, self._connection.keys
         session, session_id = change.session, change.session_id
         kinds = list(dict.fromkeys(record.kind for record in write.records))
@@ -154,6 +166,7 @@ class SessionScripts:
                 *(keys.changes, keys.session(session_id), keys.sessions, keys.counters),
                 keys.room_name(session.room_name),
                 *(key for kind in kinds for key in (keys.records(kind), keys.record_expiries(kind))),
+                *more_keys,
             ),
             (
                 json.dumps(wanted),

@@ -1,5 +1,6 @@
 -- Adds a session. Also one that is restored: whatever holds its room name, and without limits.
--- Returns what came of it: written, there, name_taken or full; and its version, or the milliseconds for which the name
+-- KEYS, after those in session.lua: the guard, if the session is added only while that has the wanted value.
+-- Returns what came of it: written, there, unguarded, name_taken or full; and its version, or the milliseconds for which the name
 -- is taken if that is known, or the counter.
 -- include: changes
 -- include: record
@@ -8,6 +9,9 @@
 local there, write = unpack(redis.call('HMGET', SESSION, 'v', 'w'))
 if there then
   return {write == wanted.write and 'written' or 'there', there}
+end
+if wanted.guard and redis.call('GET', KEYS[#KEYS]) ~= wanted.guard then
+  return {'unguarded'}
 end
 local holder = redis.call('GET', NAME)
 if not wanted.is_restored and holder and holder ~= wanted.holder then

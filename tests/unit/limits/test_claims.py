@@ -22,6 +22,10 @@ SCOPE = IdempotencyScope("app", "sessions_create", "k1")
 BODY, OTHER_BODY = b"\x01" * 32, b"\x02" * 32
 
 
+async def committed() -> None:
+    """All responses are kept."""
+
+
 class ClaimingReplicas:
     def __init__(self, server: RedisServer, stack: AsyncExitStack) -> None:
         self._server, self._stack = server, stack
@@ -30,7 +34,7 @@ class ClaimingReplicas:
     def claims(self, replica_id: str) -> IdempotencyClaims:
         connection = RedisConnection(read_redis_url(self._server.url), self._server.deployment)
         self._stack.push_async_callback(connection.aclose)
-        claims = IdempotencyClaims(connection, replica_id, lambda one: one not in self.dead)
+        claims = IdempotencyClaims(connection, replica_id, lambda one: one not in self.dead, committed)
         self._stack.push_async_callback(claims.aclose)
         return claims
 
