@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from random import Random
 
 from tests.chaos.cluster.cluster_site import ClusterSite
@@ -20,19 +21,19 @@ POLL = 0.05
 
 
 class ClusterLoad:
-    """`rate`: sessions a second."""
+    """`rate`: sessions a second. `most`: how many in all."""
 
-    def __init__(self, site: ClusterSite, random: Random, rate: float) -> None:
-        self._site, self._random, self._rate = site, random, rate
+    def __init__(self, site: ClusterSite, random: Random, rate: float, most: float = math.inf) -> None:
+        self._site, self._random, self._rate, self._most = site, random, rate, most
         self._began = 0.0
         self.clients: list[ScriptedClient] = []
         self.running: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
-        """Ask for one session after the other, until this is cancelled."""
+        """Ask for one session after the other, until this is cancelled or there were enough."""
         loop = asyncio.get_running_loop()
         due = self._began = loop.time()
-        while True:
+        while len(self.clients) < self._most:
             while sum(client.is_opening for client in self.clients) >= OPENING_MAX:
                 await asyncio.sleep(POLL)
             client = self._site.client(self._script(len(self._site.scripts)))

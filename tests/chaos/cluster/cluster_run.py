@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -15,8 +16,8 @@ from tests.chaos.ledger import Violation
 from tests.chaos.settling import all_are_ready, audit, end_all, notice_starvation, settle
 from tests.live.replicas.act_audit import acts_of, double_owners
 
-BEFORE, AFTER = 8.0, 8.0
-"""Seconds of load before the fault, and after everything runs again."""
+AROUND = 8.0
+"""Seconds of load before the fault, and again after everything runs again."""
 
 
 @dataclass(slots=True)
@@ -45,21 +46,23 @@ class ClusterOutcome:
         return f"scripts/chaos --cluster --seed {self.seed} --only '{self.fault}'"
 
 
-async def run_on_cluster(site: ClusterSite, fault: str, seed: str, *, rate: float) -> ClusterOutcome:
-    """Run it to its end. Breaches are in the outcome. `rate`: sessions a second."""
+async def run_on_cluster(
+    site: ClusterSite, fault: str, seed: str, *, rate: float, around: float = AROUND, most: float = math.inf
+) -> ClusterOutcome:
+    """Run it to its end. Breaches are in the outcome. `rate`: sessions a second. `most`: the number of sessions."""
     outcome, ledger, began = ClusterOutcome(fault, seed), site.ledger, time.monotonic()
     site.begin_run()
     site.api.answers.clear()
     site.api.broken = 0
     site.watch.longest_without = 0.0
     random = Random(f"{seed}/{fault}")
-    load = ClusterLoad(site, random, rate)
+    load = ClusterLoad(site, random, rate, most)
     watching = asyncio.create_task(notice_starvation(ledger))
     loading = asyncio.create_task(load.run(), name="load")
     try:
-        await asyncio.sleep(BEFORE)
+        await asyncio.sleep(around)
         await CLUSTER_FAULTS[fault](site, random)
-        await asyncio.sleep(AFTER)
+        await asyncio.sleep(around)
         loading.cancel()
         outcome.rate = load.rate_reached
         await settle(site, load.running, load.clients)

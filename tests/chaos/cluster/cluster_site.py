@@ -10,12 +10,13 @@ from tests.chaos.cluster.checked_caller import CheckedCaller
 from tests.chaos.room_watch import OutsideWatch
 from tests.chaos.scripted_site import ScriptedSite
 from tests.live.replicas.replica import ReplicaProcess
-from tests.live.replicas.replica_site import ReplicaSite
+from tests.live.replicas.replica_site import REPLICAS, ReplicaSite
 
 ENVIRONMENT = {"SERVICE_JOIN_TIMEOUT": "40", "READY_TIMEOUT": "240", "USER_JOIN_TIMEOUT": "600"}
 
-OVERLAP = 3.0
-"""Seconds for which LiveKit may list two managers of a room: a former one that is frozen has to be removed first."""
+OVERLAP = 5.0
+"""Seconds for which LiveKit may list two managers of a room: one of a replica that is dead or frozen has to be removed
+first. Which of them acts is known from the fencing numbers."""
 
 
 class ClusterSite(ScriptedSite):
@@ -23,9 +24,9 @@ class ClusterSite(ScriptedSite):
 
     api: CheckedCaller
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, replicas: int = REPLICAS) -> None:
         super().__init__()
-        self.deployed = ReplicaSite(folder, own_redis=True, keeps=True, environment=ENVIRONMENT)
+        self.deployed = ReplicaSite(folder, replicas=replicas, own_redis=True, keeps=True, environment=ENVIRONMENT)
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
