@@ -223,10 +223,10 @@ async def test_draining_instance_keeps_its_sessions_and_gets_no_new_ones(stack: 
             assert (await stack.view(session["session_id"]))["state"] == "ready"
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 async def test_hundred_sessions_spread_evenly_within_capacity(start_stack: StartStack, site: Site) -> None:
     """Three instances with a capacity of 40 each."""
-    stack = await start_stack(site, log_level="info", ready_timeout=120, service_join_timeout=120)
+    stack = await start_stack(site, log_level="info", ready_timeout=600, service_join_timeout=500)
     bots = [await stack.bot(f"bot-{n}", ready_on="signal", capacity=40) for n in range(3)]
     asked = asyncio.gather(*(stack.request(ANY_BOT, prefer="respond-async", user_identity=f"u{n}") for n in range(100)))
     sessions = await asked
