@@ -30,7 +30,7 @@ READY_POLL, READY_TIMEOUT = 0.2, 1.0
 """Seconds between two looks at a replica's readiness, and within which one must answer."""
 AGENT_NAME = "lk.agent_name"
 """The attribute by which a manager tells its agent name, which has its replica's id."""
-LIMITS = {"READY_TIMEOUT": "150", "USER_JOIN_TIMEOUT": "150", "SERVICE_JOIN_TIMEOUT": "100"}
+LIMITS = {"READY_TIMEOUT": "600", "USER_JOIN_TIMEOUT": "600", "SERVICE_JOIN_TIMEOUT": "500"}
 """Far from what a test takes."""
 
 

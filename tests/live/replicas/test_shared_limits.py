@@ -13,7 +13,7 @@ from tests.live.replicas.conftest import StartSite
 from tests.live.replicas.replica import ReplicaProcess
 from tests.tenants import ACME
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 CAPACITY, ASKED = 40, 100
 RATE, BURST, REFUSED = 20, 20, 20
