@@ -11,6 +11,7 @@ import pytest
 
 from manager_agent.session.attempt import ServiceState, Timeline
 from manager_agent.session.session import Session, SessionState
+from manager_agent.store.recording import Recording
 from tests.live.bots import Bot
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import Human, ready_session
@@ -224,8 +225,12 @@ async def test_draining_instance_keeps_its_sessions_and_gets_no_new_ones(stack: 
 
 
 @pytest.mark.timeout(600)
-async def test_hundred_sessions_spread_evenly_within_capacity(start_stack: StartStack, site: Site) -> None:
+async def test_hundred_sessions_spread_evenly_within_capacity(
+    start_stack: StartStack, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Three instances with a capacity of 40 each."""
+    # A busy machine takes longer than the default to record a hundred sessions.
+    monkeypatch.setattr(Recording.until_recorded, "__defaults__", (300.0,))
     stack = await start_stack(site, log_level="info", ready_timeout=600, service_join_timeout=500)
     bots = [await stack.bot(f"bot-{n}", ready_on="signal", capacity=40) for n in range(3)]
     asked = asyncio.gather(*(stack.request(ANY_BOT, prefer="respond-async", user_identity=f"u{n}") for n in range(100)))
