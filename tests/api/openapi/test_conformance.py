@@ -98,7 +98,7 @@ class Schemathesis:
         return await self.run("examples,coverage") + await self.follow_links(seed=1)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 async def test_schemathesis_finds_no_deviation_from_the_document(strict_api: tuple[Api, str], tmp_path: Path) -> None:
     """Two processes in parallel; on a slow machine more follow until there were enough cases."""
     schemathesis = Schemathesis(*strict_api, tmp_path)
