@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import ParamSpec
 
 import structlog
 
@@ -36,6 +36,8 @@ from manager_agent.session.session import Session
 from manager_agent.store.store import Full, UnknownSession
 
 log = structlog.get_logger()
+
+P = ParamSpec("P")
 
 AWAY = 2.0
 """Seconds without LiveKit after which this process knows as little as one that stood still."""
@@ -115,32 +117,32 @@ class ControlLoop:
         match action:
             case CreateRoom() if self._store.get(self._id).room.created_at is not None:
                 if session := await self._recorded(ev.RoomRequested(now)):
-                    self._do(action, self._io.make_room_again(session))
+                    self._do(action, self._io.make_room_again, session)
             case CreateRoom():
                 if session := await self._recorded(ev.RoomRequested(now)):
                     first = session.manager.attempt + 1  # more than 1 if another process was interrupted
                     dispatched = ev.ManagerDispatched(now, first, self._identities.manager(self._id, first))
-                    self._do(action, self._io.create_room(await self._record(dispatched)))
+                    self._do(action, self._io.create_room, await self._record(dispatched))
             case DispatchManager(attempt):
                 identity = self._identities.manager(self._id, attempt)
                 if session := await self._recorded(ev.ManagerDispatched(now, attempt, identity)):
-                    self._do(action, self._io.dispatch_manager(session))
+                    self._do(action, self._io.dispatch_manager, session)
             case SendInvite(entry, attempt, tries):
                 session = self._store.get(self._id)
                 started = invite_started(self._identities, session, entry, attempt=attempt, tries=tries, at=now)
                 if recorded := await self._recorded(started):
-                    self._do(action, self._io.invite(recorded, action))
+                    self._do(action, self._io.invite, recorded, action)
             case Replace(entry) if action in plan(self._store.get(self._id), now, self._thawed_at).actions:  # still due
                 await self._replace(entry, now)
             case Remove(identity, trespasser):
                 if session := await self._recorded(ev.RemovalStarted(now, identity, trespasser)):
-                    self._do(action, self._io.remove(session, identity, trespasser))
+                    self._do(action, self._io.remove, session, identity, trespasser)
             case ListRoom():
                 if session := await self._recorded(ev.ListingStarted(now)):
-                    self._do(action, self._io.list_room(session, asked_at=now))
+                    self._do(action, self._io.list_room, session, asked_at=now)
             case CleanUp():
                 if session := await self._recorded(ev.CleanUpStarted(now)):
-                    self._do(action, self._io.clean_up(session))
+                    self._do(action, self._io.clean_up, session)
             case CheckDeadline():
                 await self._record(ev.DeadlinePassed(now))
             case Purge():
@@ -170,7 +172,7 @@ class ControlLoop:
             if not failed.refused:
                 self._io.tell_session_ended(recorded, service, REPLACED)
         invite = SendInvite(entry, decision.attempt, decision.tries)
-        self._do(invite, self._io.invite(recorded, invite))
+        self._do(invite, self._io.invite, recorded, invite)
 
     def _record(self, event: ev.Event) -> Awaitable[Session]:
         return self._store.update(self._id, event)
@@ -180,12 +182,12 @@ class ControlLoop:
         change = await self._store.change(self._id, event)
         return None if change.changes_nothing else change.session
 
-    def _do(self, action: Action, io: Coroutine[Any, Any, ev.Event | None]) -> None:
-        """Run an action's I/O in a task and record its outcome."""
+    def _do(self, action: Action, io: Callable[P, Awaitable[ev.Event | None]], *args: P.args, **more: P.kwargs) -> None:
+        """Run an action's I/O in a task and record its outcome. Nothing is called if the task is cancelled at once."""
 
         async def do() -> None:
             with suppress(UnknownSession, NotActing):
-                outcome = await io
+                outcome = await io(*args, **more)
                 if outcome is not None:
                     await self._record(outcome)
 
