@@ -22,12 +22,17 @@ class SentinelGroup:
     """A primary, its replica, and a sentinel that lets the replica take over when the primary has not answered for
     0.3 s: an async context manager."""
 
-    def __init__(self, folder: Path, *, password: str = "", tls: Certificates | None = None) -> None:
-        self.primary = RedisServer(folder, password=password, tls=tls, masterauth=password or '""')
+    def __init__(
+        self, folder: Path, *, password: str = "", tls: Certificates | None = None, is_limited: bool = False
+    ) -> None:
+        self.primary = RedisServer(
+            folder, password=password, tls=tls, is_limited=is_limited, masterauth=password or '""'
+        )
         self.replica = RedisServer(
             folder,
             password=password,
             tls=tls,
+            is_limited=is_limited,
             masterauth=password or '""',
             replicaof=f"127.0.0.1 {self.primary.port}",
         )
@@ -72,9 +77,15 @@ class ClusterGroup:
     """A cluster of three primaries with a third of the slots each, and a replica of each: an async context manager."""
 
     def __init__(
-        self, folder: Path, *, password: str = "", tls: Certificates | None = None, replicas: bool = False
+        self,
+        folder: Path,
+        *,
+        password: str = "",
+        tls: Certificates | None = None,
+        is_limited: bool = False,
+        replicas: bool = False,
     ) -> None:
-        self._password, self._tls = password, tls
+        self._password, self._tls, self._is_limited = password, tls, is_limited
         self._bus_ports: dict[RedisServer, int] = {}
         self.primaries = [self._node(folder) for _ in range(3)]
         self.replicas = [self._node(folder) for _ in range(3)] if replicas else []
@@ -86,6 +97,7 @@ class ClusterGroup:
             folder,
             password=self._password,
             tls=self._tls,
+            is_limited=self._is_limited,
             masterauth=self._password or '""',
             cluster_enabled="yes",
             cluster_config_file="nodes.conf",

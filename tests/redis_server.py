@@ -1,13 +1,15 @@
 """A real redis-server, or valkey-server, for tests.
 
 The fixture `redis_server` is one that the tests of a worker share: each gets a deployment of its own, and leaves the
-server as it is. `own_redis_server` belongs to one test, which may stop, freeze and empty it.
+server as it is. `own_redis_server` belongs to one test, which may stop, freeze and empty it. What is tested logs in
+there as a user with the rights that docs/settings.md names; the tests' own commands may do more.
 
 A busy machine gets as much time as it needs: only from a server that is frozen does no answer come in time.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 import signal
 import socket
@@ -24,7 +26,7 @@ from http_api.limits import shared_rates
 from manager_agent.records import redis as records
 from manager_agent.redis import changelog, connection, primary
 from manager_agent.replicas import membership
-from scripts.livekit_server import free_port
+from scripts.livekit_server import ROOT, free_port
 from scripts.redis_server import RedisMissing, find_or_fetch, is_required
 from tests.certificates import Certificates
 
@@ -45,6 +47,12 @@ BOUNDS = (
 )
 """Where it is said how long that is."""
 
+ACL_LINE = re.compile(r"^ACL SETUSER (?P<name>\S+) on >\S+ (?P<rights>.+)$", re.MULTILINE)
+"""In docs/settings.md."""
+DEPLOYMENT_SHOWN = "<DEPLOYMENT>"
+LIMITED = "limited"
+"""The user with the documented rights, and its password."""
+
 Setting = str | int
 """The value of a line of redis.conf."""
 
@@ -60,13 +68,15 @@ class RedisServer:
         password: str = "",
         rights: str = "~* &* +@all",
         tls: Certificates | None = None,
+        is_limited: bool = False,
         persists: bool = False,
         watches: str = "",
         **settings: Setting,
     ) -> None:
         """`folder`: for its files and its log. `username`: of an ACL user with these `rights`; without it, the password
-        is the default user's. `persists`: restart() finds what was written. `watches`: makes it a sentinel, with these
-        lines. `settings`: lines of redis.conf, with _ for -."""
+        is the default user's. `is_limited`: its url is of a user with the documented rights. `persists`: restart()
+        finds what was written. `watches`: makes it a sentinel, with these lines. `settings`: lines of redis.conf, with
+        _ for -."""
         self.port = free_port()
         self.deployment = f"test-{secrets.token_hex(4)}"
         """For the keys of one test."""
@@ -74,7 +84,7 @@ class RedisServer:
         self._folder.mkdir(parents=True)
         self.log = self._folder / "log"
         self._username, self._password, self._rights, self._tls = username, password, rights, tls
-        self._watches = watches
+        self._is_limited, self._watches = is_limited, watches
         self._process: subprocess.Popen[bytes] | None = None
         self._config = self._folder / "redis.conf"
         self._config.write_text(self._lines(persists, settings))
@@ -85,6 +95,8 @@ class RedisServer:
     @property
     def login(self) -> str:
         """user:password@ of a URL, if any."""
+        if self._is_limited:
+            return f"{LIMITED}:{LIMITED}@"
         return f"{self._username}:{self._password}@" if self._password else ""
 
     @property
@@ -229,10 +241,18 @@ class RedisServer:
             lines |= {"save": '""', "appendonly": "yes" if persists else "no", "appendfsync": "always"}
             lines["repl-diskless-sync-delay"] = 0
             lines |= {"user": f"{self._username} on >{self._password} {self._rights}"} if self._username else {}
+            lines |= {"user": f"{LIMITED} on >{LIMITED} {documented_rights()}"} if self._is_limited else {}
             lines |= {"requirepass": self._password} if self._password and not self._username else {}
         lines |= {name.replace("_", "-"): value for name, value in settings.items()}
         text = "".join(f"{name} {value}\n" for name, value in lines.items())
         return text + self._watches + ("user default off\n" if self._username else "")
+
+
+def documented_rights(deployment: str = "*") -> str:
+    """Of the ACL user that docs/settings.md proposes for this deployment, or for all of them."""
+    found = ACL_LINE.search((ROOT / "docs" / "settings.md").read_text())
+    assert found is not None
+    return found["rights"].replace(DEPLOYMENT_SHOWN, deployment)
 
 
 def _ping(connection: socket.socket) -> bytes:
@@ -255,7 +275,7 @@ def patience_with_redis(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def shared_redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     require_redis()
-    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+    with RedisServer(tmp_path_factory.mktemp("redis"), is_limited=True) as server:
         yield server
 
 
@@ -272,7 +292,7 @@ def redis_server(shared_redis_server: RedisServer) -> RedisServer:
 def own_redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     """One of this test alone. It keeps nothing over a restart."""
     require_redis()
-    with RedisServer(tmp_path) as server:
+    with RedisServer(tmp_path, is_limited=True) as server:
         yield server
 
 

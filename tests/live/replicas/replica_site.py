@@ -120,10 +120,10 @@ class ReplicaSite:
 
     async def _start(self) -> None:
         enter = self._stack.enter_async_context
-        self.livekit_redis = self._stack.enter_context(RedisServer(self._folder, persists=True))
+        self.livekit_redis = self._stack.enter_context(RedisServer(self._folder, is_limited=True, persists=True))
         self.redis = self.livekit_redis
         if self._has_own_redis:
-            self.redis = self._stack.enter_context(RedisServer(self._folder, persists=self._keeps))
+            self.redis = self._stack.enter_context(RedisServer(self._folder, is_limited=True, persists=self._keeps))
         front_port = free_port()
         binary, webhook_url = await asyncio.to_thread(find_or_build), f"http://127.0.0.1:{front_port}/livekit/webhook"
         for number in range(NODES):

@@ -85,7 +85,7 @@ async def test_a_server_that_ended_is_away_until_it_is_back(own_redis_server: Re
     with capture_logs() as logs:
         for _ in range(3):
             with pytest.raises(RedisAway) as caught:
-                await connection.call("SET", "x", "1")
+                await connection.call("SET", connection.keys.of("x"), "1")
         assert not caught.value.is_uncertain
         assert connection.is_away
         assert connection.why_away == caught.value.reason
@@ -115,10 +115,10 @@ async def test_a_frozen_server_leaves_it_open_whether_it_did_it(
     await connection.start()
     own_redis_server.freeze()
     with pytest.raises(RedisAway) as caught:
-        await connection.call("INCR", "n")
+        await connection.call("INCR", connection.keys.of("n"))
     assert caught.value.is_uncertain
     own_redis_server.thaw()
-    assert await eventually("the number", lambda: connection.call("GET", "n")) == b"1"
+    assert await eventually("the number", lambda: connection.call("GET", connection.keys.of("n"))) == b"1"
 
 
 async def test_a_full_server_is_not_away_and_scripts_may_go_on(own_redis_server: RedisServer, connect: Connect) -> None:
@@ -128,12 +128,12 @@ async def test_a_full_server_is_not_away_and_scripts_may_go_on(own_redis_server:
     with capture_logs() as logs:
         for _ in range(2):
             with pytest.raises(RedisAway) as caught:
-                await connection.call("SET", "x", "1")
+                await connection.call("SET", connection.keys.of("x"), "1")
     assert [one["event"] for one in logs] == ["redis_refuses"]
     assert not caught.value.is_uncertain
     assert not connection.is_away
     renewal = Script("renewal", "#!lua flags=allow-oom\nreturn redis.call('SET', KEYS[1], ARGV[1])")
-    assert await connection.run(renewal, ["x"], ["1"]) == b"OK"
+    assert await connection.run(renewal, [connection.keys.of("x")], ["1"]) == b"OK"
 
 
 async def test_what_a_cancelled_command_would_get_is_not_given_to_the_next(
@@ -217,7 +217,7 @@ async def test_who_observes_is_told_how_commands_end(own_redis_server: RedisServ
     own_redis_server.stop()
     while told[-1][1] != "away":  # what was sent on the connection that ended is uncertain
         with pytest.raises(RedisAway):
-            await connection.call("INCR", "n")
+            await connection.call("INCR", connection.keys.of("n"))
     await connection.aclose()
     assert told[:4] == [("PING", "ok"), ("NOSUCH", "refused"), ("one", "ok"), ("one", "ok")]
 
