@@ -193,15 +193,6 @@ async def test_an_ended_connection_is_not_noticed_by_who_reads(redis_server: Red
     assert one.times_read == 1
 
 
-async def test_few_rights_are_enough(tmp_path: Path, mirror: Mirror) -> None:
-    rights = "resetchannels ~sm:{test-*}:* -@all +@read +@write +@stream +@scripting +@connection"
-    with RedisServer(tmp_path, username="manager", password="s3cret", rights=rights) as server:
-        one = await mirror(server)
-        await one.add(1)
-        await one.has(1)
-        await one.changelog.caught_up()
-
-
 async def test_changes_go_on_when_a_replica_of_redis_takes_over(tmp_path: Path, mirror: Mirror) -> None:
     async with SentinelGroup(tmp_path) as group:
         one, other = await mirror(group), await mirror(group)
