@@ -27,6 +27,7 @@ DASHBOARD = json.loads((ROOT / "deploy/grafana/session-manager.json").read_text(
 ALERTS = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yaml").read_text())
 PROMETHEUS = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yaml").read_text())
 DOCUMENTED = (ROOT / "docs/metrics.md").read_text()
+OPERATIONS = (ROOT / "docs/operations.md").read_text()
 
 OF_PROMETHEUS = {"up": {"instance", "job"}}
 """Metrics that Prometheus adds itself."""
@@ -203,3 +204,11 @@ async def test_documented_metrics_and_labels_equal_the_exposed_ones(api: Api, sh
 def test_every_alert_is_documented() -> None:
     told = re.findall(r"^\| `([A-Z]\w+)` \|", DOCUMENTED, re.MULTILINE)
     assert told == [rule["alert"] for rule in ALERTS["groups"][0]["rules"]]
+    assert len(set(told)) == len(told)
+
+
+def test_operators_are_told_the_metric_of_each_alert() -> None:
+    told = dict(re.findall(r"^\| `([A-Z]\w+)` \| `(\w+)` \|", OPERATIONS, re.MULTILINE))
+    rules = {rule["alert"]: rule["expr"] for rule in ALERTS["groups"][0]["rules"]}
+    assert len(told) > 5
+    assert [alert for alert, metric in told.items() if metric not in rules[alert]] == []
