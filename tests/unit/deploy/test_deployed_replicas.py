@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from http_api.app import DRAIN_TIMEOUT
+from http_api.protocol.prefer import WAIT_MAX
 from http_api.routes import OPERATIONS
 from http_api.server import STOP_TIMEOUT
+from http_api.streams.event_stream import HEARTBEAT
 from manager_agent.redis.url import read_redis_url
 
 pytestmark = pytest.mark.unit
@@ -21,6 +23,7 @@ DEPLOY = Path(__file__).parents[3] / "deploy"
 DOCUMENTED = (DEPLOY.parent / "docs/settings.md").read_text()
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 MANIFEST = list(yaml.safe_load_all((DEPLOY / "kubernetes/session-manager-replicas.yaml").read_text()))
+BALANCER = (DEPLOY / "haproxy.cfg").read_text()
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 REPLICAS = [service for name, service in COMPOSE["services"].items() if name.startswith("session-manager")]
 MUST_BE = {"--appendonly": "yes", "--maxmemory-policy": "noeviction"}
@@ -99,6 +102,19 @@ def test_livekit_of_compose_is_set_up_as_the_session_manager_needs_it() -> None:
     host = webhook.split("/")[2].split(":")[0]
     assert all(host in service["networks"]["default"]["aliases"] for service in REPLICAS)
     assert livekit["webhook"]["api_key"] in livekit["keys"]
+
+
+def test_the_load_balancer_of_compose_asks_both_replicas_whether_they_are_ready() -> None:
+    servers = re.findall(r"^ +server (\S+) (\S+):(\d+)$", BALANCER, re.MULTILINE)
+    names = [service["environment"]["REPLICA_NAME"] for service in REPLICAS]
+    ports = {port.rpartition(":")[2] for service in REPLICAS for port in service["ports"]}
+    assert servers == [(name, name, *ports) for name in names]
+    assert set(names) < set(COMPOSE["services"])
+    assert "option httpchk GET /readyz" in BALANCER
+    assert COMPOSE["configs"]["balancer"] == {"file": "haproxy.cfg"}
+    for side in ("client", "server"):
+        [timeout] = re.findall(rf"timeout {side} (\w+)$", BALANCER, re.MULTILINE)
+        assert seconds(timeout) > max(WAIT_MAX, HEARTBEAT)
 
 
 # --- Kubernetes -------------------------------------------------------------------------------------
