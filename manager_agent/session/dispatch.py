@@ -112,6 +112,8 @@ class ManagerDispatch:
 
     def left(self, presence: Presence, at: float) -> ManagerDispatch:
         """It was reported to have left. It may return soon under the same identity."""
+        if presence is self.presence:
+            return self
         was_here = self.presence.here and not presence.here
         return replace(self, presence=presence, left_at=at if was_here else self.left_at)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from manager_agent.backoff import backoff
-from manager_agent.session.attempt import Attempt
+from manager_agent.session.attempt import Attempt, ServiceState
 from manager_agent.session.deadlines import appearance_deadlines, deadline
 from manager_agent.session.participant import StaleParticipant
 from manager_agent.session.retries import replace_at, resend_at
@@ -105,9 +105,9 @@ def plan(session: Session, now: float, thawed_at: float = -math.inf) -> Plan:
     LiveKit came back to it."""
     due = list(_after_the_end(session) if session.over else _while_alive(session, thawed_at))
     actions = tuple(action for at, action in due if at <= now)
-    for last in (CheckDeadline(), Purge()):
-        if last in actions:
-            actions = (last,)  # no other action is worth starting
+    last = next((action for action in actions if isinstance(action, CheckDeadline | Purge)), None)
+    if last is not None:
+        actions = (last,)  # no other action is worth starting
     return Plan(actions, min((at for at, _ in due if at > now), default=math.inf))
 
 
@@ -125,7 +125,8 @@ def _while_alive(session: Session, thawed_at: float) -> Iterator[tuple[float, Ac
         return
     yield session.manager.next_dispatch_at, DispatchManager(session.manager.attempt + 1)
     for entry, service in enumerate(session.services):
-        yield from _invite(session, entry, service.current, thawed_at)
+        if service.state is not ServiceState.READY:
+            yield from _invite(session, entry, service.current, thawed_at)
     for stale in session.stale_participants:
         if stale.presence.here and stale.removing is None:
             yield _removal_at(session, stale), Remove(stale.identity)
@@ -148,8 +149,8 @@ def _next_listing_at(session: Session, created_at: float, thawed_at: float) -> f
     if session.listing_failures:
         return latest + backoff(session.session_id, session.listing_failures)
     check_at = max(session.leave_check_at, latest + DOUBT_PAUSES[0])
-    if session.doubts:
-        return min(check_at, latest + (DOUBT_PAUSES[0] if session.doubts == 1 else DOUBT_PAUSES[1]))
+    if doubts := session.doubts:
+        return min(check_at, latest + (DOUBT_PAUSES[0] if doubts == 1 else DOUBT_PAUSES[1]))
     if max(session.listed_as_of, session.room.missed_at, created_at) < thawed_at:
         return thawed_at
     return min(check_at, _next_regular_listing_at(session, latest))

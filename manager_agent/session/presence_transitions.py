@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt
+from manager_agent.session.dispatch import ManagerDispatch
 from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.guests import guest_left, guest_seen
 from manager_agent.session.participant import ROOM_EVENT_LAG, Presence, StaleParticipant
@@ -60,12 +61,18 @@ class Sight:
 def participant_seen(session: Session, event: ev.ParticipantSeen) -> Session:
     by = _watching(session, event.seen_by)
     if by is not None:
-        room = replace(session.room, silent_since=None)
-        session = replace(session, manager=session.manager.connected(), room=room)
+        session = _manager_reported(session)
     if is_trespasser(session, event.participant):
         return trespasser_seen(session, event.participant)
     shown_at = None if by is None else event.at
     return _seen(session, Sight(event.participant, event.at, shown_at, by, session.watching))
+
+
+def _manager_reported(session: Session) -> Session:
+    manager, room = session.manager.connected(), session.room.answered()
+    if manager is session.manager and room is session.room:
+        return session
+    return replace(session, manager=manager, room=room)
 
 
 def _watching(session: Session, seen_by: str | None) -> str | None:
@@ -80,13 +87,15 @@ def _seen(session: Session, sight: Sight) -> Session:
         return session
     if seen.identity == session.user.identity:
         presence = sight.of(session.user_presence)
+        if presence is session.user_presence:
+            return session
         joined_at = at if session.user_joined_at is None and presence.here else session.user_joined_at
         return replace(session, user_presence=presence, user_joined_at=joined_at)
     if session.guest(seen.identity) is not None:
         return guest_seen(session, seen.identity, sight.of)
     manager = session.manager
     if seen.identity == manager.identity and manager.in_charge:
-        return replace(session, manager=manager.seen(sight.of(manager.presence), at))
+        return _with_manager(session, manager.seen(sight.of(manager.presence), at))
     if session.is_stale(seen.identity):
         return with_stale_participant(
             session, seen.identity, lambda stale: replace(stale, presence=sight.of(stale.presence))
@@ -159,18 +168,24 @@ def _unknown_left(session: Session, event: ev.ParticipantLeft) -> Session:
 def _left(session: Session, identity: str, leave: Callable[[Presence], Presence], at: float) -> Session:
     if identity == session.user.identity:
         was, presence = session.user_presence, leave(session.user_presence)
+        if presence is was:
+            return session
         left_at = at if (presence.sid, presence.gone) != (was.sid, was.gone) else session.user_left_at
         return replace(session, user_presence=presence, user_left_at=left_at)
     if session.guest(identity) is not None:
         return guest_left(session, identity, leave, at)
     if identity == session.manager.identity and session.manager.in_charge:
-        return replace(session, manager=session.manager.left(leave(session.manager.presence), at))
+        return _with_manager(session, session.manager.left(leave(session.manager.presence), at))
     if session.is_stale(identity):
         return with_stale_participant(session, identity, lambda stale: replace(stale, presence=leave(stale.presence)))
     entry = session.entry_of(identity)
     if entry is None:
         return session
     return service_left(session, entry, leave(session.services[entry].presence), at)
+
+
+def _with_manager(session: Session, manager: ManagerDispatch) -> Session:
+    return session if manager is session.manager else replace(session, manager=manager)
 
 
 def room_listed(session: Session, event: ev.RoomListed) -> Session:

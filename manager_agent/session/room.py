@@ -145,11 +145,15 @@ class Room:
         """LiveKit knew the room when asked at `asked_at`."""
         if asked_at < self.missed_at:
             return self
-        since = (asked_at if self.silent_since is None else self.silent_since) if is_silent else None
-        room = replace(self, silent_since=since)
+        since = asked_at if self.silent_since is None else self.silent_since
+        room = replace(self, silent_since=since) if is_silent else self.answered()
         if not self.is_suspected_closed:
             return room
         return replace(room, misses=0, missed_since=math.inf, reported_closed=False, lost_since=None)
+
+    def answered(self) -> Room:
+        """Its node answers, or all of LiveKit is away and not only that node."""
+        return self if self.silent_since is None else replace(self, silent_since=None)
 
     def is_missed_for_good(self, event: RoomMissed, *, is_doubted: bool) -> bool:
         """Whether LiveKit has not known the room for long enough to believe it."""

@@ -214,6 +214,8 @@ def _returned(attempt: Attempt, presence: Presence) -> Attempt:
 
 def service_left(session: Session, entry: int, presence: Presence, at: float) -> Session:
     attempt = session.services[entry].current
+    if presence is attempt.presence:
+        return session
     left = replace(attempt, presence=presence)
     return with_attempt(session, entry, lost(left, at) if attempt.presence.here and not presence.here else left)
 

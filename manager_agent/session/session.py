@@ -203,9 +203,12 @@ class Session:
 
     @property
     def all_ready(self) -> bool:
-        return self.room.created_at is not None and all(
-            service.state is ServiceState.READY for service in self.services if not service.optional
-        )
+        if self.room.created_at is None:
+            return False
+        for service in self.services:  # a loop, as it is asked again and again
+            if service.current.state is not ServiceState.READY and not service.requirement.optional:
+                return False
+        return True
 
     @property
     def tenant(self) -> str:
@@ -261,7 +264,10 @@ class Session:
 
     def entry_of(self, identity: str) -> int | None:
         """The index of the entry whose service was invited or joined under this identity."""
-        return index_of(self.services, lambda service: service.identity == identity)
+        for entry, service in enumerate(self.services):
+            if service.current.identity == identity:
+                return entry
+        return None
 
     def guest(self, identity: str) -> Guest | None:
         return next((guest for guest in self.guests if guest.identity == identity), None)
@@ -298,8 +304,9 @@ class Session:
         room, is_connected = self.room, self.manager.is_connected
         is_open = room.misses < ROOM_MISSES_MAX or not is_connected or self.may_be_remade
         in_room = room.misses if is_open else 0
-        missed = [one.misses for one in self.presences if one.misses < MISSES_MAX or not self.is_watched(one)]
-        return max(in_room, int(room.reported_closed), *missed)
+        missed = [one for one in self.presences if one.misses]
+        doubted = [one.misses for one in missed if one.misses < MISSES_MAX or not self.is_watched(one)]
+        return max(in_room, int(room.reported_closed), *doubted)
 
     @property
     def leave_check_at(self) -> float:
@@ -308,8 +315,9 @@ class Session:
         A listing shows one LISTING_LAG after it was reported. If the manager in the room sees the participant, an
         earlier one may confirm the leave.
         """
-        doubted = [one.leave_reported_at for one in self.presences if one.leave_reported_at is not None]
-        believed = [one.last.at for one in self.presences if one.last is not None and one.last.seen_by is None]
+        presences = self.presences
+        doubted = [one.leave_reported_at for one in presences if one.leave_reported_at is not None]
+        believed = [one.last.at for one in presences if one.last is not None and one.last.seen_by is None]
         checks = [*doubted, *(at + LISTING_LAG for at in (*doubted, *believed))]
         return min((at for at in checks if at > self.listed_as_of), default=math.inf)
 

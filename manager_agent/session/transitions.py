@@ -52,24 +52,27 @@ def apply(session: Session, event: ev.Event) -> Session:
     if session.end is not None and not isinstance(event, AFTER_THE_END):
         return session
     changed = _TRANSITIONS[type(event)](session, event)
-    if changed == session:
+    if changed is session or changed == session:
         return session
-    if changed.state is not session.state:
-        changed = replace(changed, state_since=event.at)
-    if changed.ready_at is None and changed.state in GIVES_TOKENS:
+    state = changed.state
+    enters = state is not session.state
+    if changed.ready_at is None and state in GIVES_TOKENS:
         changed = replace(changed, ready_at=event.at)
-    if _public(changed) != _public(session):
-        revision = session.revision + 1
-        entered = session.state_revision if changed.state is session.state else revision
-        changed = replace(changed, revision=revision, state_revision=entered)
-    return changed
+    revision = session.revision + 1
+    if enters:
+        return replace(changed, state_since=event.at, revision=revision, state_revision=revision)
+    return changed if _shows_the_same(session, changed) else replace(changed, revision=revision)
 
 
-def _public(session: Session) -> tuple[object, ...]:
-    services = tuple(
-        (s.service_id, s.attempt, s.state, s.ready_by, session.reason_of(s), s.timeline) for s in session.services
-    )
-    return (session.state, session.end and session.end.reason, session.manager.identity, services)
+def _shows_the_same(one: Session, other: Session) -> bool:
+    """Whether clients can't tell them apart. Both are in the same state, and the reason of an end never changes."""
+    if one.manager.identity != other.manager.identity:
+        return False
+    return one.services is other.services or _public_services(one) == _public_services(other)
+
+
+def _public_services(session: Session) -> list[tuple[object, ...]]:
+    return [(s.service_id, s.attempt, s.state, s.ready_by, session.reason_of(s), s.timeline) for s in session.services]
 
 
 # --- the end ------------------------------------------------------------------------------
@@ -170,7 +173,7 @@ def _listing_failed(session: Session, event: ev.ListingFailed) -> Session:
     if event.asked_at != session.listing_since:
         return session
     failures = session.listing_failures + 1
-    room = replace(session.room, silent_since=None)  # all of LiveKit is away, not only the room's node
+    room = session.room.answered()
     return replace(session, room=room, listing_since=None, listing_failures=failures, listed_at=event.at)
 
 
