@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Any
 
 Call = Callable[..., object]
@@ -23,16 +23,17 @@ class EventHeap:
 
     def at(self, when: float, call: Call, *arguments: Any) -> None:
         self._asked += 1
-        heapq.heappush(self._heap, (max(when, self.now), self._asked, call, arguments))
+        heappush(self._heap, (max(when, self.now), self._asked, call, arguments))
 
     def after(self, seconds: float, call: Call, *arguments: Any) -> None:
-        self.at(self.now + seconds, call, *arguments)
+        self._asked += 1
+        heappush(self._heap, (self.now + seconds, self._asked, call, arguments))
 
     def run(self, until: float = math.inf) -> None:
         """Until nothing is left to happen, or until that instant."""
-        heap, pop = self._heap, heapq.heappop
+        heap = self._heap
         while heap and heap[0][0] <= until:
-            self.now, _, call, arguments = pop(heap)
+            self.now, _, call, arguments = heappop(heap)
             self.calls += 1
             call(*arguments)
         if until < math.inf:

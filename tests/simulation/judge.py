@@ -149,15 +149,15 @@ class Judge:
         """The services that are reserved, counted apart from Redis's own counters."""
         if was is not None and now is not None and was.services is now.services and was.over == now.over:
             return
-        if was is not None and not was.over:
-            self._in_use.subtract(service.service_id for service in was.services)
-        if now is None or now.over:
+        had, has = _in_use(was), _in_use(now)
+        if had == has:
             return
-        self._in_use.update(service.service_id for service in now.services)
-        for service in now.services:
-            used, capacity = self._in_use[service.service_id], self._world.services.capacities_of(service.service_id)
+        self._in_use.subtract(had)
+        self._in_use.update(has)
+        for service_id in has:
+            used, capacity = self._in_use[service_id], self._world.services.capacities_of(service_id)
             if used > capacity:
-                self.violated(Invariant.OVER_CAPACITY, f"{service.service_id} has {used} of {capacity}")
+                self.violated(Invariant.OVER_CAPACITY, f"{service_id} has {used} of {capacity}")
 
     def _follow(self, session_id: str, was: Session | None, now: Session | None) -> None:
         truth = self.sessions.get(session_id)
@@ -252,12 +252,8 @@ class Judge:
 
     def recount(self) -> None:
         """The services that are reserved, from what Redis has now."""
-        self._in_use = Counter(
-            service.service_id
-            for stored in self._world.redis.sessions.values()
-            if not stored.session.over
-            for service in stored.session.services
-        )
+        sessions = self._world.redis.sessions.values()
+        self._in_use = Counter(service_id for stored in sessions for service_id in _in_use(stored.session))
 
     # --- acts ---
 
@@ -345,6 +341,10 @@ class Judge:
             elif truth.due_callbacks is not None and set(truth.due_callbacks) - set(truth.received or ()):
                 missing = sorted(set(truth.due_callbacks) - set(truth.received or ()))
                 self.violated(Invariant.CALLBACK_LOST, f"{session_id}: {missing} of {truth.due_callbacks}")
+
+
+def _in_use(session: Session | None) -> list[str]:
+    return [] if session is None or session.over else [service.service_id for service in session.services]
 
 
 def violations_by_kind(violations: Iterable[InvariantViolation]) -> dict[Invariant, list[InvariantViolation]]:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = 2.0
 """Seconds without an answer after which Redis counts as away."""
+NEAR = 0.0002, 0.0015
+"""Seconds that each way takes."""
 SLOW = 0.5
 """The most seconds that a slow Redis adds to each way."""
 
@@ -21,11 +23,11 @@ class RedisLink:
     def __init__(self, replica: SimulatedReplica) -> None:
         self._replica, self._world = replica, replica.world
         self._redis, self._heap = replica.world.redis, replica.world.heap
-        self._chances = replica.chances
+        self._random = replica.chances.random
         self.cut_until = -math.inf
         self.back_since = self._heap.now
         """Since when commands succeed; infinity while they do not."""
-        self.read_lag = self._chances.uniform(0.001, 0.02)
+        self.read_lag = replica.chances.uniform(0.001, 0.02)
         """Seconds after which a change is read from the log."""
         self._read_until: float | None = None
         """Up to when the log was read before the link was cut."""
@@ -35,7 +37,7 @@ class RedisLink:
         self._heap.after(self._delay(), self._arrive, command, then, away)
 
     def _arrive(self, command: Callable[[], Any], then: Callable[[Any], None], away: Away) -> None:
-        if self.is_cut:
+        if self._heap.now < self.cut_until:
             self._replica.later(TIMEOUT, self._failed, away)
         elif self._redis.is_down:
             self._replica.later(0.05, self._failed, away)
@@ -45,7 +47,7 @@ class RedisLink:
             self._heap.after(self._delay(), self._answered, self._redis.run, answer, then, away)
 
     def _answered(self, run: int, answer: Any, then: Callable[[Any], None], away: Away) -> None:
-        if self.is_cut:
+        if self._heap.now < self.cut_until:
             self._replica.later(TIMEOUT, self._failed, away)
         elif run != self._redis.run or self._redis.is_down:
             self._replica.call(self._failed, away)
@@ -62,9 +64,9 @@ class RedisLink:
         away()
 
     def _delay(self) -> float:
-        delay = self._chances.uniform(0.0002, 0.0015)
+        delay = NEAR[0] + (NEAR[1] - NEAR[0]) * self._random()
         if self._heap.now < self._world.redis_slow_until:
-            delay += self._chances.uniform(0.0, SLOW)
+            delay += SLOW * self._random()
         return delay
 
     # --- the log ---

@@ -38,7 +38,7 @@ class SimulatedMembership:
 
     @property
     def may_act(self) -> bool:
-        return self.lease.may_act(self._replica.now)
+        return self.lease.may_act(self._replica.heap.now)
 
     @property
     def is_draining(self) -> bool:

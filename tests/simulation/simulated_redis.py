@@ -92,8 +92,7 @@ class SimulatedRedis:
         known = self.sessions.get(session.session_id)
         if known is not None:
             return known
-        wanted = _reserved(session)
-        if (full := self._full(wanted, {})) and RULES.capacity_is_checked_in_redis:
+        if (full := self._full(_reserved(session), [])) and RULES.capacity_is_checked_in_redis:
             return full
         stored = SimulatedSession(session, 1, owner, 1, self.run, (write,))
         self._commit(session.session_id, stored, ())
@@ -120,7 +119,7 @@ class SimulatedRedis:
         known = self.sessions.get(session_id)
         if known is None or not RULES.may_swap(known, expected):
             return False, known, ""
-        has_same = session.services is known.session.services
+        has_same = _reserve_the_same(known.session, session)
         if not has_same and (full := self._full(_reserved(session), _reserved(known.session))):
             return False, known, full
         writes = (*known.writes, write)[-WRITES_REMEMBERED:]
@@ -174,10 +173,9 @@ class SimulatedRedis:
         waiting = self.outbox.get(session_id)
         return waiting[0] if waiting else None
 
-    def _full(self, wanted: Counter[str], had: Mapping[str, int]) -> str:
-        for service_id, count in wanted.items():
-            more = count - had.get(service_id, 0)
-            if more > 0 and self.counters[service_id] + more > self._capacities[service_id]:
+    def _full(self, wanted: list[str], had: list[str]) -> str:
+        for service_id, more in (Counter(wanted) - Counter(had)).items():
+            if self.counters[service_id] + more > self._capacities[service_id]:
                 return service_id
         return ""
 
@@ -194,13 +192,14 @@ class SimulatedRedis:
         self._written(session_id, before, stored)
 
     def _set(self, session_id: str, before: SimulatedSession | None, stored: SimulatedSession | None) -> None:
-        if before is not None and not before.session.over:
+        if before is not None and before.session.end is None:
             self.live_by_owner[before.owner] -= 1
-        if stored is not None and not stored.session.over:
+        if stored is not None and stored.session.end is None:
             self.live_by_owner[stored.owner] += 1
-        if not _reserve_the_same(before, stored):
-            self.counters.subtract(Counter() if before is None else _reserved(before.session))
-            self.counters.update(Counter() if stored is None else _reserved(stored.session))
+        was, now = (None if one is None else one.session for one in (before, stored))
+        if not _reserve_the_same(was, now):
+            self.counters.subtract(_reserved(was))
+            self.counters.update(_reserved(now))
         if before is not None and (stored is None or stored.owner != before.owner):
             self.owned_by[before.owner].pop(session_id, None)
         if stored is None:
@@ -214,7 +213,9 @@ class SimulatedRedis:
         if stored is None:
             self._past.pop(session_id, None)
             return
-        past = self._past.setdefault(session_id, deque(maxlen=8))
+        past = self._past.get(session_id)
+        if past is None:
+            past = self._past[session_id] = deque(maxlen=8)
         past.append((len(self._log_times), stored))
 
     # --- what a reader of the log knows ---
@@ -272,15 +273,20 @@ class SimulatedRedis:
         return lost
 
 
-def _reserve_the_same(one: SimulatedSession | None, other: SimulatedSession | None) -> bool:
-    """A shortcut: services change far less often than sessions."""
-    if one is None or other is None:
+def _reserve_the_same(one: Session | None, other: Session | None) -> bool:
+    """A shortcut: sessions change far more often than which services they have."""
+    if one is None or other is None or one.over != other.over:
         return False
-    return one.session.services is other.session.services and one.session.over == other.session.over
+    if one.services is other.services:
+        return True
+    for was, now in zip(one.services, other.services, strict=True):
+        if was.current.instance is not now.current.instance:
+            return False
+    return True
 
 
-def _reserved(session: Session) -> Counter[str]:
+def _reserved(session: Session | None) -> list[str]:
     """The services that it has reserved."""
-    if session.over:
-        return Counter()
-    return Counter(service.service_id for service in session.services)
+    if session is None or session.over:
+        return []
+    return [service.service_id for service in session.services]

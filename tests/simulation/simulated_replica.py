@@ -34,7 +34,7 @@ OWNERS_FIRST = 3.0
 
 class SimulatedReplica:
     def __init__(self, world: World, number: int, life: int) -> None:
-        self.world, self.number, self.id = world, number, f"replica-{number}.{life}"
+        self.world, self.heap, self.number, self.id = world, world.heap, number, f"replica-{number}.{life}"
         self.chances = world.history.chances("replica", number, life)
         self.is_alive, self.frozen_until, self.livekit_cut_until = True, -math.inf, -math.inf
         self.started_at, self.thawed_at = world.heap.now, -math.inf
@@ -54,7 +54,7 @@ class SimulatedReplica:
 
     @property
     def may_act(self) -> bool:
-        return self.membership.may_act
+        return self.membership.lease.may_act(self.heap.now)
 
     @property
     def is_draining(self) -> bool:
@@ -64,19 +64,19 @@ class SimulatedReplica:
 
     @property
     def now(self) -> float:
-        return self.world.heap.now
+        return self.heap.now
 
     def call(self, call: Callable[..., object], *arguments: Any) -> None:
         """Make a call in this process: not if it is dead, and once it is thawed if it is frozen."""
         if not self.is_alive:
             return
-        if self.now < self.frozen_until:
-            self.world.heap.at(self.frozen_until, self.call, call, *arguments)
+        if self.heap.now < self.frozen_until:
+            self.heap.at(self.frozen_until, self.call, call, *arguments)
             return
         call(*arguments)
 
     def later(self, seconds: float, call: Callable[..., object], *arguments: Any) -> None:
-        self.world.heap.after(seconds, self.call, call, *arguments)
+        self.heap.after(seconds, self.call, call, *arguments)
 
     def freeze(self, seconds: float) -> None:
         self.frozen_until = self.now + seconds
@@ -84,7 +84,7 @@ class SimulatedReplica:
             for visit in list(self.visits.values()):
                 visit.vanish()
                 visit.is_in_room = True  # as far as the frozen process knows
-        self.world.heap.at(self.frozen_until, self.call, self._thaw)
+        self.heap.at(self.frozen_until, self.call, self._thaw)
 
     def _thaw(self) -> None:
         self.thawed_at = self.now
@@ -102,7 +102,6 @@ class SimulatedReplica:
 
     def ask_livekit(self, call: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """`then` takes the answer, NoRoom as a value, or None if there is no answer."""
-        heap = self.world.heap
 
         def arrive() -> None:
             try:
@@ -115,7 +114,7 @@ class SimulatedReplica:
                 answer = missing
             self.later(self.chances.uniform(0.0005, 0.003), then, answer)
 
-        heap.after(self.chances.uniform(0.0005, 0.003), arrive)
+        self.heap.after(self.chances.uniform(0.0005, 0.003), arrive)
 
     def offered(self, room: SimulatedRoom) -> None:
         """LiveKit offers the job of a manager."""
@@ -146,13 +145,13 @@ class SimulatedReplica:
         if known is not None and session_id in self.loops:
             return known
         logged = self.world.redis.logged(session_id, self.link.position, self.run) if self.run else None
-        if known is None or (logged is not None and logged.order >= known.order):
+        if known is None or (logged is not None and logged is not known and logged.order >= known.order):
             return logged
         return known
 
     def learn(self, session_id: str, stored: SimulatedSession) -> None:
         known = self.known.get(session_id)
-        if known is None or stored.order >= known.order:
+        if known is not stored and (known is None or stored.order >= known.order):
             self.known[session_id] = stored
             self._owner_is(session_id, stored)
 

@@ -16,7 +16,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.identities import Identities
 from tests.simulation.event_heap import EventHeap
-from tests.simulation.history import START, FaultKind, History, SimulatedFault
+from tests.simulation.history import START, FaultKind, History, PlannedSession, SimulatedFault
 from tests.simulation.judge import InvariantViolation, Judge, SessionTruth
 from tests.simulation.reconciling import SimulatedReconciler
 from tests.simulation.simulated_client import SimulatedClient
@@ -75,6 +75,7 @@ class World:
         self.reconciler = SimulatedReconciler(self)
         self._lives: Counter[int] = Counter()
         self.replicas: dict[int, SimulatedReplica] = {}
+        self._live: list[SimulatedReplica] | None = None
         self._by_id: dict[str, SimulatedReplica] = {}
         for number in range(history.nodes):
             self._start(number)
@@ -82,11 +83,13 @@ class World:
 
     def _schedule(self) -> None:
         for script in self.history.sessions:
-            self.judge.sessions[f"ses_{script.number}"] = SessionTruth(script.number, due_callbacks=[], received=[])
-            client = SimulatedClient(self, script)
-            self.heap.at(START + 2.0 + script.at, client.ask)
+            self.heap.at(START + 2.0 + script.at, self._ask, script)
         for fault in self.history.faults:
             self.heap.at(START + 2.0 + fault.at, self._happen, fault)
+
+    def _ask(self, script: PlannedSession) -> None:
+        self.judge.sessions[f"ses_{script.number}"] = SessionTruth(script.number, due_callbacks=[], received=[])
+        SimulatedClient(self, script).ask()
 
     def run(self, progress: Callable[[World], None] = lambda _: None) -> SimulationOutcome:
         """Until all sessions are over and forgotten. `progress`: called every 10 s of the virtual clock."""
@@ -148,18 +151,21 @@ class World:
         self._lives[number] += 1
         replica = SimulatedReplica(self, number, self._lives[number])
         self.replicas[number] = self._by_id[replica.id] = replica
+        self._live = None
 
     def live(self) -> list[SimulatedReplica]:
-        return [one for one in self.replicas.values() if one.is_alive]
+        if self._live is None:
+            self._live = [one for one in self.replicas.values() if one.is_alive]
+        return self._live
 
     def balanced(self) -> SimulatedReplica | None:
         """The replica to which a load balancer sends a request. It does not know who is frozen or cut off."""
-        live = [one for one in self.replicas.values() if one.is_alive and not one.is_draining]
+        live = [one for one in self.live() if not one.is_draining]
         return self._balance.choice(live) if live else None
 
     def stopped(self, replica: SimulatedReplica) -> None:
         """A replica has ended in order; another one is started in its place."""
-        replica.is_alive = False
+        replica.is_alive, self._live = False, None
         if self.replicas.get(replica.number) is replica:
             self.heap.after(1.0, self._start, replica.number)
 
@@ -186,10 +192,11 @@ class World:
 
     def _written(self, session_id: str, before: SimulatedSession | None, after: SimulatedSession | None) -> None:
         self.judge.written(session_id, before, after)
-        concerned = dict(self._watching.get(session_id, {}))
+        concerned = list(self._watching.get(session_id, ()))
         for stored in (before, after):
-            if stored is not None and (owner := self._by_id.get(stored.owner)) is not None and owner.is_alive:
-                concerned[owner] = None
+            owner = None if stored is None else self._by_id.get(stored.owner)
+            if owner is not None and owner.is_alive and owner not in concerned:
+                concerned.append(owner)
         for replica in concerned:
             self.heap.after(replica.link.read_lag, replica.call, replica.notice, session_id, after)
         if after is None:
@@ -252,6 +259,7 @@ class World:
                 return
             case FaultKind.KILL:
                 replica.kill()
+                self._live = None
                 self.judge.replica_died(replica.id)
                 self.heap.at(until, self._start, replica.number)
             case FaultKind.FREEZE:
