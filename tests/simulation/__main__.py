@@ -37,9 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _simulated(history: History, *, shrinks: bool) -> bool:
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     outcome = World(history).run(_shows_progress())
-    print(described(history, outcome, time.perf_counter() - began), flush=True)
+    cpu_ms = 1_000 * (time.process_time() - cpu) / max(1, len(history.sessions))
+    print(described(history, outcome, time.perf_counter() - began, cpu_ms), flush=True)
     if not outcome.violations:
         return True
     for invariant, found in violations_by_kind(outcome.violations).items():
@@ -65,8 +66,8 @@ def _shows_progress() -> Callable[[World], None]:
     return show
 
 
-def described(history: History, outcome: SimulationOutcome, seconds: float) -> str:
-    """One line on the run, and one on its sessions."""
+def described(history: History, outcome: SimulationOutcome, seconds: float, cpu_ms: float) -> str:
+    """One line on the run, and one on its sessions. `cpu_ms`: what each session took of one core."""
     each = max(1, len(history.sessions))
     ends = ", ".join(f"{count} {reason}" for reason, count in sorted(outcome.reasons.items()))
     return (
@@ -75,7 +76,8 @@ def described(history: History, outcome: SimulationOutcome, seconds: float) -> s
         f" digest {outcome.digest}\n"
         f"  {outcome.acknowledged} acknowledged, {outcome.tokens} tokens, {outcome.takes} times taken over or handed"
         f" over, {outcome.recovered} recovered from rooms; a session needs {outcome.writes / each:.1f} writes,"
-        f" {outcome.commands / each:.1f} commands, {outcome.acts / each:.1f} acts; ends: {ends}"
+        f" {outcome.commands / each:.1f} commands, {outcome.acts / each:.1f} acts, {cpu_ms:.1f} ms of CPU;"
+        f" ends: {ends}"
     )
 
 
