@@ -27,6 +27,7 @@ from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt
 from manager_agent.session.identities import Identities
+from manager_agent.session.interruption import relieves_another
 from manager_agent.session.plan import SendInvite
 from manager_agent.session.presence_transitions import unlisted
 from manager_agent.session.required_service import RequiredService
@@ -134,7 +135,10 @@ class ActionIO:
 
     async def dispatch_manager(self, session: Session) -> ev.Event | None:
         attempt = session.manager.attempt
-        log.warning("manager_dispatched_again", dispatch=attempt)
+        if relieves_another(session):
+            log.info("manager_dispatched", dispatch=attempt)
+        else:
+            log.warning("manager_dispatched_again", dispatch=attempt)
         asked_at = self._clock()
         try:
             await self._rooms.dispatch_manager(session, attempt)

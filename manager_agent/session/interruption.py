@@ -7,6 +7,7 @@ Used by transitions.py, which has the table of all event types.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from manager_agent.session import events as ev
@@ -41,6 +42,13 @@ def interrupted(session: Session, event: ev.Interrupted) -> Session:
         ),
         listing_since=None,
     )
+
+
+def relieves_another(session: Session) -> bool:
+    """Whether the manager that was dispatched last is the first one in place of another process's."""
+    spent = session.manager.spent
+    former = session.stale_participant(spent[-1]) if spent else None
+    return session.manager.fruitless == 1 and former is not None and former.not_before > -math.inf
 
 
 def _with_manager_orphaned(session: Session, at: float, manager_at: float, stay: float) -> Session:

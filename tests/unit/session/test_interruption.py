@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from manager_agent.session import events as ev
-from manager_agent.session.interruption import DEAD_STAY, RELIEVED_STAY
+from manager_agent.session.interruption import DEAD_STAY, RELIEVED_STAY, relieves_another
 from manager_agent.session.plan import (
     RELIEF_NOTICED,
     CleanUp,
@@ -71,6 +71,17 @@ def test_the_manager_of_a_dead_process_is_removed_when_the_next_one_is_there() -
     remove = Remove(given.MANAGER)
     assert remove not in due(session, NOW + DEAD_STAY - 0.1)
     assert remove in due(session, NOW + DEAD_STAY)
+
+
+def test_only_the_first_manager_after_that_of_another_process_relieves_it() -> None:
+    session = given.after(taken_over(_ready), ev.ManagerDispatched(NOW, 2, MANAGER_2))
+    assert relieves_another(session)
+    assert not relieves_another(given.after(session, ev.ManagerDispatched(NOW + 60, 3, "sm-manager-3")))
+
+
+def test_a_manager_that_is_dispatched_again_by_the_same_process_relieves_no_other() -> None:
+    assert not relieves_another(_ready)
+    assert not relieves_another(given.after(_ready, ev.ManagerDispatched(NOW + 60, 2, MANAGER_2)))
 
 
 def test_the_relieved_manager_does_not_take_charge_again() -> None:
