@@ -74,11 +74,6 @@ class Keys:
         """hash: id = the replica that reconciles; grace, heard = instants (lua/liveness.lua)."""
         return self.of("leader")
 
-    @property
-    def fences(self) -> str:
-        """The highest fencing numbers that were given."""
-        return self.of("fences")
-
     def claim(self, name: str) -> str:
         """string that expires: a claim of one replica, as on an Idempotency-Key."""
         return self.of("claim", name)

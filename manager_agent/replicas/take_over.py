@@ -17,6 +17,7 @@ from manager_agent.replicas.rendezvous import chosen
 from manager_agent.session.session import Session
 from manager_agent.store.redis import RedisStore
 from manager_agent.store.store import UnknownSession
+from manager_agent.store.stored_session import TakeIf
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
@@ -84,7 +85,9 @@ class TakeOver:
             before = self._store.ownership(session_id)
             if not self._membership.roll.is_dead(before.owner):
                 return
-            if await self._store.take(session_id, expected=before, owner=self._membership.id, only_from_dead=True):
-                log.info("session_taken_over", session_id=session_id, former=before.owner, fence=before.fence + 1)
+            own_id, only_if = self._membership.id, TakeIf.OWNER_IS_DEAD
+            if await self._store.take(session_id, expected=before, owner=own_id, only_if=only_if):
+                fence = self._store.ownership(session_id).fence
+                log.info("session_taken_over", session_id=session_id, former=before.owner, fence=fence)
         except (UnknownSession, RedisAway):  # that Redis is away is logged where the lease is renewed
             return

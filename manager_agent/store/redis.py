@@ -34,10 +34,10 @@ from manager_agent.store.replicated_sessions import (
     UnreadableSession,
 )
 from manager_agent.store.room_names import RoomNames
-from manager_agent.store.session_scripts import Guard, SessionScripts, Status
+from manager_agent.store.session_scripts import Guard, SessionScripts, Status, WriteAnswer
 from manager_agent.store.session_writer import Outbox, SessionWriter
 from manager_agent.store.store import Change, Full, Listener, RoomNameTaken, Timing, UnknownSession, untimed
-from manager_agent.store.stored_session import Ownership, StoredSession, read_session_entry
+from manager_agent.store.stored_session import Ownership, StoredSession, TakeIf, read_session_entry
 
 TRIES = 40
 """How often a write is tried that others are always faster than."""
@@ -166,11 +166,11 @@ class RedisStore:
             raise NotActing(NOT_OWNER)
         return OwnedStore(self, session_id, ownership)
 
-    async def take(self, session_id: str, *, expected: Ownership, owner: str, only_from_dead: bool = False) -> bool:
-        """Give the session to another owner. False if it is not owned as expected, if there is no such session, or,
-        with `only_from_dead`, if the owner's lease has not lapsed. Raises RedisAway."""
+    async def take(self, session_id: str, *, expected: Ownership, owner: str, only_if: TakeIf = TakeIf.ANYWAY) -> bool:
+        """Give the session to another owner. False if it is not owned as expected, if there is no such session, or
+        if the condition is not met. Raises RedisAway."""
         name = self._writer.next_name()
-        answer = await self._scripts.take(name, session_id, expected, owner, only_from_dead=only_from_dead)
+        answer = await self._scripts.take(name, session_id, expected, owner, only_if=only_if)
         await self._changelog.caught_up()
         return answer.status is Status.WRITTEN
 
@@ -200,7 +200,7 @@ class RedisStore:
             answer = await self._writer.send(pending, add)
             match answer.status:
                 case Status.WRITTEN:
-                    await self._added(pending, answer.version)
+                    await self._added(pending, answer)
                     return
                 case Status.FULL:
                     raise Full(answer.counter)
@@ -218,7 +218,7 @@ class RedisStore:
         with self._writer.pending(change) as pending:
             answer = await self._writer.send(pending, partial(self._scripts.add, holder=None))
             if answer.status is Status.WRITTEN:
-                await self._added(pending, answer.version)
+                await self._added(pending, answer)
             else:
                 await self._writer.caught_up_after(pending)
         self.get(session.session_id)
@@ -319,11 +319,11 @@ class RedisStore:
 
     # --- what Redis has carried out -----------------------------------------------------------------
 
-    async def _added(self, pending: PendingWrite, version: int) -> None:
+    async def _added(self, pending: PendingWrite, answer: WriteAnswer) -> None:
         if pending.is_carried_out:
             return
         if self._sessions.find(pending.change.session_id) is None:
-            self._written(pending, version, Ownership(self.replica_id, 1), is_new=True)
+            self._written(pending, answer.version, Ownership(self.replica_id, answer.fence), is_new=True)
         else:  # another session had this id, and its removal is to be told first
             await self._changelog.caught_up()
 

@@ -17,7 +17,7 @@ from manager_agent.session.session import Session
 from manager_agent.store.counters import counters_of
 from manager_agent.store.session_encoding import encode
 from manager_agent.store.store import Change
-from manager_agent.store.stored_session import STORED_FIELDS, Ownership, StoredSession, read_hash
+from manager_agent.store.stored_session import STORED_FIELDS, Ownership, StoredSession, TakeIf, read_hash
 
 ADD, UPDATE, REMOVE = load_script("add_session"), load_script("update_session"), load_script("remove_session")
 PUT_BACK, TAKE = load_script("put_back_session"), load_script("take_session")
@@ -47,6 +47,8 @@ class WriteAnswer:
     """Seconds until a name that is taken is free; 0 if that is not known."""
     counter: str = ""
     """The one that is full."""
+    fence: int = 0
+    """Of a session that was added."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +138,11 @@ class SessionScripts:
         return await self._write(PUT_BACK, write, more)
 
     async def take(
-        self, name: str, session_id: str, expected: Ownership, owner: str, *, only_from_dead: bool
+        self, name: str, session_id: str, expected: Ownership, owner: str, *, only_if: TakeIf
     ) -> WriteAnswer:
         keys = self._connection.keys
-        args = (session_id, expected.owner, expected.fence, owner, name, int(only_from_dead))
-        used = (keys.changes, keys.session(session_id), keys.leases, keys.leader)
+        args = (session_id, expected.owner, expected.fence, owner, name, only_if.value)
+        used = (keys.changes, keys.session(session_id), keys.leases, keys.leader, keys.replicas)
         return _answer(await self._connection.run(TAKE, used, args))
 
     def _limits(self, change: Change) -> dict[str, int]:
@@ -184,7 +186,8 @@ def _answer(raw: Sequence[Any]) -> WriteAnswer:
         return WriteAnswer(status, counter=raw[1].decode())
     if status is Status.NAME_TAKEN:
         return WriteAnswer(status, name_free_in=max(0, raw[1]) / 1000)
-    return WriteAnswer(status, int(raw[1]) if len(raw) > 1 else 0)
+    version, fence = (*map(int, raw[1:]), 0, 0)[:2]
+    return WriteAnswer(status, version, fence=fence)
 
 
 def _stored(session_id: str, values: Sequence[bytes | None]) -> StoredSession | ValueError | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 STORED_FIELDS = ("v", "w", "o", "f", "n", "b")
 """The fields of the hash of a session that are read, in the order in which `read_hash` takes them."""
@@ -15,6 +16,16 @@ class Ownership:
 
     owner: str
     fence: int
+
+
+class TakeIf(StrEnum):
+    """On which condition a session gets another owner (lua/take_session.lua)."""
+
+    ANYWAY = "anyway"
+    OWNER_IS_DEAD = "owner_is_dead"
+    """Its owner has left, or its lease has lapsed."""
+    TAKER_STAYS = "taker_stays"
+    """The new owner is alive and does not drain."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from manager_agent.session.events import Event
 from manager_agent.session.session import Session
 from manager_agent.store.redis import RedisStore
 from manager_agent.store.store import Change, RoomNameTaken
+from manager_agent.store.stored_session import Ownership
 from tests.redis_server import RedisServer
 
 _NUMBERS: Iterator[int] = count(1)
@@ -94,6 +95,14 @@ class StoreReplica:
         while True:
             with suppress(RedisAway):
                 return await self.store.update(session_id, event)
+
+    async def take(self, session_id: str, expected: Ownership) -> Ownership:
+        """Become the owner; again where a busy machine did not answer in time."""
+        while True:
+            with suppress(RedisAway):
+                taken = await self.store.take(session_id, expected=expected, owner=self.replica_id)
+                assert taken or self.store.owns(session_id)
+                return self.store.ownership(session_id)
 
     async def sessions(self) -> list[Session]:
         """All, once the replica has caught up."""

@@ -270,13 +270,14 @@ async def test_the_replica_that_adds_a_session_owns_it(replicas: StoreReplicas) 
     assert await there.store.take("ses_1", expected=ownership, owner=there.replica_id)
     assert not await here.store.take("ses_1", expected=ownership, owner=here.replica_id)
     await here.changelog.caught_up()
+    taken = there.store.ownership("ses_1")
+    assert (taken.owner, taken.fence > ownership.fence) == (there.replica_id, True)
     for replica in (here, there):
-        assert replica.store.ownership("ses_1") == Ownership(there.replica_id, 2)
+        assert replica.store.ownership("ses_1") == taken
         assert list(replica.store.owned_by(there.replica_id)) == [replica.store.get("ses_1")]
         assert len(replica.told) == 1
     await here.store.remove("ses_1")
     await there.changelog.caught_up()
-    taken = Ownership(there.replica_id, 2)
     assert told == [("ses_1", None, ownership), ("ses_1", ownership, taken), ("ses_1", taken, None)]
     assert here.store.owners() == {}
 
@@ -338,8 +339,9 @@ async def test_a_session_is_taken_by_one_replica(replicas: StoreReplicas) -> Non
         *(replica.store.take("ses_1", expected=expected, owner=replica.replica_id) for replica in started)
     )
     assert sum(taken) == 1
-    owners = {replica.store.ownership("ses_1") for replica in started}
-    assert owners == {Ownership(started[taken.index(True)].replica_id, 2)}
+    (ownership,) = {replica.store.ownership("ses_1") for replica in started}
+    assert ownership.owner == started[taken.index(True)].replica_id
+    assert ownership.fence > expected.fence
 
 
 # --- restoring, records, ended sessions -------------------------------------------------------------

@@ -222,7 +222,8 @@ async def test_a_replica_that_missed_changes_is_told_the_differences(replicas: S
     assert told["ses_1"].after == here.store.get("ses_1")
     assert (told["ses_2"].after, told["ses_4"].before) == (None, None)
     assert all(change.is_remote for change in told.values())
-    mine, others = Ownership(here.replica_id, 1), Ownership("other", 2)
+    mine, others = Ownership(here.replica_id, 1), there.store.ownership("ses_3")
+    assert others.owner == "other"
     expected = [("ses_4", None, mine), ("ses_2", mine, None), ("ses_3", mine, others)]
     assert sorted(owners, key=str) == sorted(expected, key=str)
 
@@ -301,6 +302,7 @@ async def test_the_latest_writes_are_put_back_when_redis_has_gone_back(own_repli
     await there.store.take("ses_2", expected=there.store.ownership("ses_2"), owner=there.replica_id)
     await here.store.add(a_session(3))
     await caught_up(here, there)
+    taken = there.store.ownership("ses_2")
     told = len(here.told), len(there.told)
     async with here.behind(), there.behind():
         await own_replicas.server.go_back_to(earlier)
@@ -309,9 +311,43 @@ async def test_the_latest_writes_are_put_back_when_redis_has_gone_back(own_repli
     for replica in (here, there):
         assert len(await replica.sessions()) == 3
         assert replica.store.get("ses_1").room.requested_at == START
-        assert replica.store.ownership("ses_2") == Ownership(there.replica_id, 2)
+        assert replica.store.ownership("ses_2") == taken
     assert (len(here.told), len(there.told)) == told
     await there.store.update("ses_3", REQUESTED)
+
+
+async def test_no_two_owners_have_the_same_fence_although_redis_lost_a_take_over(own_replicas: StoreReplicas) -> None:
+    """One takes the session, Redis forgets it, and another takes it before the first one knows. The later one is it."""
+    here, there, other = await own_replicas.start(3)
+    await here.store.add(a_session())
+    await caught_up(there, other)
+    earlier, former = await here.saved(), here.store.ownership("ses_1")
+    mine = await there.take("ses_1", former)
+    async with there.behind():
+        await here.go_back_to(earlier)
+        await caught_up(other)
+        others = await other.take("ses_1", former)
+        assert there.store.ownership("ses_1") == mine
+    await caught_up(here, there)
+    await caught_up(here, there, other)
+    assert former.fence < mine.fence < others.fence
+    assert {replica.store.ownership("ses_1") for replica in (here, there, other)} == {others}
+
+
+async def test_a_session_that_is_recovered_has_a_greater_fence_than_before(own_replicas: StoreReplicas) -> None:
+    """Redis was emptied, and one that was frozen has still what it had."""
+    here, there = await own_replicas.start(2)
+    await here.store.add(a_session())
+    await caught_up(there)
+    before = await there.take("ses_1", here.store.ownership("ses_1"))
+    async with there.behind(), here.behind():
+        await here.connection.call("FLUSHALL")
+        later = await own_replicas.start_one()
+        await later.store.restore(a_session())
+        assert later.store.ownership("ses_1").fence > before.fence
+    await caught_up(here, there)
+    assert there.store.ownership("ses_1") == here.store.ownership("ses_1") == later.store.ownership("ses_1")
+    assert later.store.owns("ses_1")
 
 
 @pytest.mark.parametrize("is_owner", [True, False])
