@@ -33,7 +33,6 @@ from manager_agent.registry.persistence import RegistrationKeeper
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.shared_heartbeats import SharedHeartbeats
 from manager_agent.replicas.drain import Drain
-from manager_agent.replicas.fences import Fences
 from manager_agent.replicas.membership import Membership
 from manager_agent.replicas.ownership import SessionOwner
 from manager_agent.replicas.patient_store import PatientStore
@@ -90,10 +89,7 @@ class Foundation:
 
     def room_acts(self) -> RoomActs:
         """Refuses what another replica has to do to a room."""
-        if self.shared is None:
-            return RoomActs()
-        fences = Fences(self.shared.store, self.shared.membership)
-        return RoomActs(fences.of, fences.known)
+        return RoomActs() if self.shared is None else self.shared.acts
 
     def is_leader(self) -> bool:
         """Whether this process does what only one of several replicas may do."""
@@ -121,6 +117,7 @@ class SharedFoundation:
     membership: Membership
     store: RedisStore
     limits: CounterLimits
+    acts: RoomActs
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from http_api.settings.settings import Settings
 from manager_agent.clock import Clock
 from manager_agent.control.manager_turns import ManagerTurns
 from manager_agent.control.orchestrator import Orchestrator
+from manager_agent.livekit.room_acts import RoomActs
 from manager_agent.records.redis import RedisRecords
 from manager_agent.redis.changelog import ChangeLog
 from manager_agent.redis.connection import RedisConnection
@@ -19,6 +20,7 @@ from manager_agent.registry.registry import Registry
 from manager_agent.registry.shared_heartbeats import SharedHeartbeats
 from manager_agent.replicas.acting_replica import ActingReplica
 from manager_agent.replicas.drain import Drain
+from manager_agent.replicas.fences import Fences
 from manager_agent.replicas.membership import Membership
 from manager_agent.replicas.ownership import SessionOwner
 from manager_agent.replicas.spreading import Spreading
@@ -46,13 +48,14 @@ def replica(settings: Settings, instruments: Instruments, url: RedisUrl) -> Foun
         ended=EndedSessions(per_caller=settings.sessions_kept_per_caller, in_all=settings.sessions_kept),
         limit_of=limits.of,
     )  # fmt: skip
+    fences = Fences(store, membership)
     return Foundation(
         records=records,
         room_names=names,
         store=store,
         acting=ActingReplica(membership, settings.deployment),
         recording=Recording(store, is_awaited=False),
-        shared=SharedFoundation(connection, changelog, membership, store, limits),
+        shared=SharedFoundation(connection, changelog, membership, store, limits, RoomActs(fences.of, fences.known)),
     )
 
 
@@ -66,7 +69,7 @@ def replica_parts(
 ) -> ReplicaParts:
     """The parts of a replica that are built on all others, not started."""
     connection, membership, store = shared.connection, shared.membership, shared.store
-    spreading = Spreading(store, membership, clock)
+    spreading = Spreading(store, membership, shared.acts, clock)
     return ReplicaParts(
         shared=shared,
         heartbeats=SharedHeartbeats(registry, connection, shared.changelog, membership.id),

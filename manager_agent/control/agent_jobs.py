@@ -86,6 +86,6 @@ class AgentJobs:
         """Delete the dispatch, so that the next one is the only one. One that stays gets no job either."""
         with suppress(RoomMissing):
             try:
-                await self._rooms.delete_dispatch(session.room_name, dispatch_id)
+                await self._rooms.delete_dispatch(session, dispatch_id)
             except LiveKitUnavailable as error:
                 log.warning("dispatch_not_deleted", error=str(error))

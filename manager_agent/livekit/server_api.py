@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 import structlog
@@ -70,11 +70,11 @@ class Rooms(LiveKitCalls):
         in a room may be granted. `room_names`: told every token that is given out. `acting`: None where
         no other process shares the deployment. `clock`: the one of the sessions.
         `livekit_clock` learns LiveKit's time from its answers. `acts` refuses what another replica has to do."""
-        clock, self._acts = clock or SteadyClock(), acts or RoomActs()
+        clock, self.acts = clock or SteadyClock(), acts or RoomActs()
         super().__init__(url, api_key, api_secret, acting, livekit_clock or LiveKitClock(clock))
         self.services_url, self.clock_origin = services_url, clock.origin
         tokens = Tokens(api_key, api_secret, user_grants=user_grants, livekit_clock=self.livekit_clock)
-        self.tokens = JoinTokens(tokens, room_names or RoomNames(MemoryRecords(clock), self.livekit_clock), self._acts)
+        self.tokens = JoinTokens(tokens, room_names or RoomNames(MemoryRecords(clock), self.livekit_clock), self.acts)
         self._agent_name, self._deployment = agent_name, deployment
         self._manager_name = agent_name if acting is None else acting.worker_name(agent_name)
 
@@ -107,8 +107,7 @@ class Rooms(LiveKitCalls):
         )
         while True:
             try:
-                async with self._calling():
-                    await self._begin("create_room", session.session_id, session.room_name)
+                async with self._calling(), self._act("create_room", session.session_id, session.room_name):
                     room = await self._livekit.room.create_room(request)
                 break
             except LiveKitBusy:
@@ -119,12 +118,15 @@ class Rooms(LiveKitCalls):
             raise RoomTaken(session.room_name)
         return room.sid
 
-    async def _begin(self, act: str, session_id: str, room_name: str) -> None:
+    @asynccontextmanager
+    async def _act(self, act: str, session_id: str, room_name: str) -> AsyncIterator[None]:
         """Wait until this process may act, and look then whether it still acts for the session: not before the wait.
-        Call it right before the act. Raises NotActing."""
+        The act is made inside. Raises NotActing."""
         if self._acting is not None:
             await self._acting.require()
-        self._acts.begin(act, session_id, room_name)
+        async with self.acts.under_way(session_id):
+            self.acts.begin(act, session_id, room_name)
+            yield
 
     async def dispatch_manager(self, session: Session, attempt: int) -> None:
         """Dispatch the manager again. If the room's node is dead, another one gets the room first, under the same sid:
@@ -144,7 +146,7 @@ class Rooms(LiveKitCalls):
         newest = await self.dispatch_agent(session, name, metadata)
         for dispatch in await self._dispatches(session.room_name):
             if dispatch.agent_name == name and dispatch.id != newest:
-                await self.delete_dispatch(session.room_name, dispatch.id)
+                await self.delete_dispatch(session, dispatch.id)
 
     async def recorded_dispatches(self, room_name: str) -> RecordedDispatches:
         """What the room's dispatches say about its session. Raises RoomMissing, LiveKitUnavailable."""
@@ -158,8 +160,7 @@ class Rooms(LiveKitCalls):
         """Request an agent dispatch and return its id. LiveKit does not guarantee that an agent joins. Raises
         RoomMissing, LiveKitUnavailable."""
         await self._look_at_room(session)
-        async with self._calling():
-            await self._begin("create_dispatch", session.session_id, session.room_name)
+        async with self._calling(), self._act("create_dispatch", session.session_id, session.room_name):
             request = api.CreateAgentDispatchRequest(room=session.room_name, agent_name=agent_name, metadata=metadata)
             return (await self._livekit.agent_dispatch.create_dispatch(request)).id
 
@@ -173,10 +174,10 @@ class Rooms(LiveKitCalls):
         taken = [job.state.participant_identity for job in jobs if not _is_rejected(job.state)]
         return taken[-1] if taken else None
 
-    async def delete_dispatch(self, room_name: str, dispatch_id: str) -> None:
+    async def delete_dispatch(self, session: Session, dispatch_id: str) -> None:
         """Delete a dispatch. Raises RoomMissing, LiveKitUnavailable."""
-        async with self._calling():
-            await self._livekit.agent_dispatch.delete_dispatch(dispatch_id, room_name)
+        async with self._calling(), self._act("delete_dispatch", session.session_id, session.room_name):
+            await self._livekit.agent_dispatch.delete_dispatch(dispatch_id, session.room_name)
 
     async def list_participants(self, room_name: str) -> Listing:
         """List the participants of a room. Raises RoomMissing, LiveKitUnavailable."""
@@ -229,8 +230,8 @@ class Rooms(LiveKitCalls):
         try:
             async with self._calling():
                 if (await self._livekit.room.get_participant(participant)).sid == sid:
-                    await self._begin("remove_participant", session_id, room_name)
-                    await self._livekit.room.remove_participant(participant)
+                    async with self._act("remove_participant", session_id, room_name):
+                        await self._livekit.room.remove_participant(participant)
         except RoomMissing:
             pass
 
@@ -255,8 +256,7 @@ class Rooms(LiveKitCalls):
         """Write the session's status into its room's metadata. Raises RoomMissing, LiveKitUnavailable."""
         await self._look_at_room(session)
         metadata = RoomStatus.of(session, self._deployment, self.clock_origin).model_dump_json()
-        async with self._calling():
-            await self._begin("update_room_metadata", session.session_id, session.room_name)
+        async with self._calling(), self._act("update_room_metadata", session.session_id, session.room_name):
             request = api.UpdateRoomMetadataRequest(room=session.room_name, metadata=metadata)
             written = await self._livekit.room.update_room_metadata(request)
             if session.room.sid not in ("", written.sid):  # replaced since the look: it must not look like ours
@@ -271,8 +271,7 @@ class Rooms(LiveKitCalls):
         if found is None or not found.is_same(sid, session_id):
             return
         try:
-            async with self._calling():
-                await self._begin("delete_room", session_id, room_name)
+            async with self._calling(), self._act("delete_room", session_id, room_name):
                 await self._livekit.room.delete_room(api.DeleteRoomRequest(room=room_name))
         except RoomMissing:
             pass

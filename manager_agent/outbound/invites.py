@@ -104,9 +104,12 @@ class Inviter:
         if instance.agent_name is not None:
             return await self._dispatch(session, service, instance.agent_name)
         if instance.endpoint is not None:
-            token = self._rooms.tokens.for_service(session, service, self._clock()).jwt
-            invite = self._invite(session, service).model_copy(update={"identity": service.identity, "token": token})
-            await self._post(session.owner, instance.endpoint, invite, self._trace_of(session, service))
+            async with self._rooms.acts.under_way(session.session_id):
+                token = self._rooms.tokens.for_service(session, service, self._clock()).jwt
+                invite = self._invite(session, service).model_copy(
+                    update={"identity": service.identity, "token": token}
+                )
+                await self._post(session.owner, instance.endpoint, invite, self._trace_of(session, service))
         return None
 
     async def send_session_ended(self, session: Session, service: RequiredService, reason: str) -> None:

@@ -32,21 +32,20 @@ class Drain:
             await self._membership.drain()
 
     async def finish(self, timeout: float) -> int:
-        """Drain within `timeout` seconds, if there is another replica that does not drain. Returns how many live
-        sessions are left to the next replica."""
+        """Drain within `timeout` seconds, as long as there is another replica that does not drain. Returns how many
+        live sessions are left to the next replica."""
         until = uptime() + timeout
         await self.start()
-        if self._has_takers:
-            while (self._left or self._spreading.awaited) and uptime() < until:
-                if uptime() >= until - LAST_SECONDS:
-                    await self._spreading.give_all()
-                await asyncio.sleep(DRAIN_INTERVAL)
+        while ((self._left and self._has_receivers) or self._spreading.awaited) and uptime() < until:
+            if uptime() >= until - LAST_SECONDS:
+                await self._spreading.give_all()
+            await asyncio.sleep(DRAIN_INTERVAL)
         left = self._left
         log.info("drained", sessions_left=left)
         return left
 
     @property
-    def _has_takers(self) -> bool:
+    def _has_receivers(self) -> bool:
         return any(not one.is_draining for one in self._membership.others)
 
     @property

@@ -61,12 +61,16 @@ class Roll:
         return replica_id in self.left or self.grace <= 0
 
     @property
+    def receivers(self) -> list[ReplicaInfo]:
+        """The replicas to which sessions may be handed over, by their ids: those that don't drain, and of them those
+        whose managers can join, if there are any."""
+        staying = [self.alive[one] for one in sorted(self.alive) if not self.alive[one].is_draining]
+        return [one for one in staying if one.can_take] or staying
+
+    @property
     def takers(self) -> list[ReplicaInfo]:
-        """The replicas that take sessions over, by their ids: those that don't drain and whose managers can join, or
-        else all that don't drain, or else all."""
-        alive = [self.alive[replica_id] for replica_id in sorted(self.alive)]
-        staying = [one for one in alive if not one.is_draining]
-        return [one for one in staying if one.can_take] or staying or alive
+        """The replicas that take over the sessions of dead ones, by their ids: all of them if all drain."""
+        return self.receivers or [self.alive[one] for one in sorted(self.alive)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,14 @@ from contextlib import suppress
 import structlog
 
 from manager_agent.clock import Clock
+from manager_agent.livekit.room_acts import RoomActs
 from manager_agent.redis.connection import RedisAway
 from manager_agent.replicas.balance import is_settled, spread
 from manager_agent.replicas.hand_over import HandOver
 from manager_agent.replicas.live_counts import LiveCounts
 from manager_agent.replicas.membership import Membership
 from manager_agent.replicas.rendezvous import chosen
+from manager_agent.session.session import Session
 from manager_agent.store.redis import RedisStore
 from manager_agent.tasks import Tasks
 
@@ -26,9 +28,9 @@ MOST, DRAIN_MOST = 4, 16
 
 
 class Spreading:
-    def __init__(self, store: RedisStore, membership: Membership, clock: Clock) -> None:
+    def __init__(self, store: RedisStore, membership: Membership, acts: RoomActs, clock: Clock) -> None:
         self._store, self._membership, self._clock = store, membership, clock
-        self._live, self._hand_over = LiveCounts(store), HandOver(store, membership)
+        self._live, self._hand_over = LiveCounts(store), HandOver(store, membership, acts)
         self._tasks = Tasks()
         membership.count_sessions_with(lambda: self._live.by_replica[membership.id])
 
@@ -70,14 +72,25 @@ class Spreading:
 
     async def _give_ended(self) -> None:
         """Hand over the sessions that are cleaned up: they need no manager. Raises RedisAway."""
-        takers = [one.replica_id for one in self._membership.roll.takers if one.replica_id != self._membership.id]
-        for session in list(self._store.owned()) if takers else ():
+        receivers = self._receivers
+        for session in list(self._store.owned()) if receivers else ():
             if session.is_cleaned_up:
-                await self._hand_over.give(session, chosen(session.session_id, takers))
+                await self._hand_over.give(session, chosen(session.session_id, receivers))
 
     async def give_all(self) -> None:
-        """Hand over every session at once, whatever is under way for it."""
-        takers = [one.replica_id for one in self._membership.roll.takers if one.replica_id != self._membership.id]
-        with suppress(RedisAway):
-            for session in list(self._store.owned()) if takers else ():
-                await self._hand_over.give(session, chosen(session.session_id, takers))
+        """Hand over every session at once, in whichever state it is."""
+        receivers, slots = self._receivers, asyncio.Semaphore(DRAIN_MOST)
+
+        async def give(session: Session) -> None:
+            async with slots:
+                with suppress(RedisAway):
+                    await self._hand_over.give(session, chosen(session.session_id, receivers))
+
+        async with asyncio.TaskGroup() as group:
+            for session in list(self._store.owned()) if receivers else ():
+                group.create_task(give(session))
+
+    @property
+    def _receivers(self) -> list[str]:
+        own_id = self._membership.id
+        return [one.replica_id for one in self._membership.roll.receivers if one.replica_id != own_id]

@@ -236,7 +236,7 @@ def stand_ins(
     assert isinstance(rooms, StandInRooms)
     assert isinstance(inviter, StandInInviter)
     assert isinstance(agent, StandInAgent)
-    rooms.tokens = tokens = StandInTokens(rooms.tokens._tokens, parts.room_names, rooms._acts)
+    rooms.tokens = tokens = StandInTokens(rooms.tokens._tokens, parts.room_names, rooms.acts)
     rooms.livekit = inviter.livekit = tokens.livekit = livekit
     livekit.reconciler = parts.reconciler
     return parts, agent

@@ -162,7 +162,7 @@ class SimulatedMembership:
             return
         most = (DRAIN_MOST if self.is_draining else MOST) - self._awaited()
         targets = list(spread(replica.id, self._redis.live_by_owner, self.roll, max(most, 0)).targets)
-        takers = [one.replica_id for one in self.roll.takers if one.replica_id != replica.id]
+        takers = [one.replica_id for one in self.roll.receivers if one.replica_id != replica.id]
         is_last = self.is_draining and now >= self._drains_until - LAST_SECONDS
         for session_id in list(replica.loops):
             if not targets and not (self.is_draining and takers):

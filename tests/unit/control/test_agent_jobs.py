@@ -37,7 +37,7 @@ class Dispatches:
             raise LiveKitUnavailable("away")
         return "agent-AJ_1" if self._job_at is not None and now() >= self._job_at else None
 
-    async def delete_dispatch(self, room_name: str, dispatch_id: str) -> None:
+    async def delete_dispatch(self, session: Session, dispatch_id: str) -> None:
         self.deleted.append(dispatch_id)
 
 

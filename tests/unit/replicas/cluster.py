@@ -19,6 +19,7 @@ from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.standstill import Standstill
 from manager_agent.livekit.calls import LiveKitUnavailable
+from manager_agent.livekit.room_acts import RoomActs
 from manager_agent.livekit.room_record import RecordedDispatches
 from manager_agent.livekit.server_api import Listing
 from manager_agent.not_acting import NotActing
@@ -116,16 +117,20 @@ class ManagedRooms(NoRooms):
 
     def __init__(self, livekit: LiveKitStandIn, replica: TestReplica) -> None:
         self._livekit, self._replica = livekit, replica
-        self.tasks = Tasks()
+        self.tasks, self.answering = Tasks(), asyncio.Event()
+        self.answering.set()
 
     async def _act(self, act: str, session_id: str) -> None:
         try:
             await self._replica.acting.require()
-            fence = self._replica.fences.of(session_id)
+            async with self._replica.acts.under_way(session_id):
+                self._replica.acts.begin(act, session_id, "")
+                fence = self._replica.fences.of(session_id)
+                if fence is not None:
+                    self._livekit.acts.append(NotedAct(self._replica.id, session_id, act, fence))
+                await self.answering.wait()
         except NotActing as error:
             raise LiveKitUnavailable(str(error)) from error
-        if fence is not None:
-            self._livekit.acts.append(NotedAct(self._replica.id, session_id, act, fence))
 
     async def create(self, session: Session, *, patience: float = 0.0) -> str:
         await self._act("create_room", session.session_id)
@@ -198,6 +203,7 @@ class TestReplica:
         self.acting = ActingReplica(self.membership, server.deployment)
         self.store = RedisStore(self.connection, self.changes, self.clock, self.id)
         self.fences = Fences(self.store, self.membership)
+        self.acts = RoomActs(self.fences.of, self.fences.known)
         background = PatientStore(self.store, pause=0.05)
         self.rooms = ManagedRooms(livekit, self)
         rooms: Any = self.rooms
@@ -219,7 +225,7 @@ class TestReplica:
         )
         self.owner = SessionOwner(self.store, self.orchestrator, self.turns, self.membership, self.clock)
         self.take_over = TakeOver(self.store, self.membership)
-        self.spreading = Spreading(self.store, self.membership, self.clock)
+        self.spreading = Spreading(self.store, self.membership, self.acts, self.clock)
         self.drain = Drain(self.store, self.membership, self.spreading)
         self._parts = (self.changes, self.owner, self.take_over, self.spreading)
 
