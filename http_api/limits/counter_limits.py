@@ -10,9 +10,9 @@ from collections.abc import Callable
 
 from http_api.access.principals import DEVELOPER
 from http_api.errors import Overloaded, TooManySessions
-from manager_agent.store.counters import IN_MAKING, LIVE, of_owner, of_service
+from manager_agent.store.counters import IN_MAKING, LIVE, CounterLimit, in_making_of, of_owner, of_service
 
-OWNER, SERVICE = of_owner(""), of_service("")
+OWNER, OPENED_BY, SERVICE = of_owner(""), in_making_of(""), of_service("")
 """How the counters of a caller and of a service begin."""
 
 
@@ -22,18 +22,26 @@ class CounterLimits:
         self.capacity_of: Callable[[str], int | None] = lambda _: None
         """The capacity of a service, by its id; None: it has no limit."""
 
-    def of(self, counter: str) -> int | None:
-        """The most that this counter may have; None: any number."""
+    def of(self, counter: str) -> CounterLimit | None:
+        """None: it may have any number."""
         if counter.startswith(SERVICE):
-            return self.capacity_of(counter.removeprefix(SERVICE))
+            capacity = self.capacity_of(counter.removeprefix(SERVICE))
+            return None if capacity is None else CounterLimit(capacity)
+        if counter in (OWNER + DEVELOPER.name, OPENED_BY + DEVELOPER.name):
+            return None
         if counter.startswith(OWNER):
-            return None if counter == OWNER + DEVELOPER.name else self._per_caller
-        return {LIVE: self._in_all, IN_MAKING: self._in_making}.get(counter)
+            return CounterLimit(self._per_caller)
+        if counter.startswith(OPENED_BY):
+            return CounterLimit(self._in_making, less=IN_MAKING)
+        most = {LIVE: self._in_all, IN_MAKING: self._in_making}.get(counter)
+        return None if most is None else CounterLimit(most)
 
     def refusal(self, counter: str) -> Exception:
         """The error for a session that can't be opened because this counter, which is none of a service, is full."""
         if counter.startswith(OWNER):
             return TooManySessions(self._per_caller)
+        if counter.startswith(OPENED_BY):
+            return Overloaded("you are opening as many sessions as there are places left (CREATES_IN_FLIGHT)")
         if counter == IN_MAKING:
             return Overloaded(f"{self._in_making} sessions are already being opened (CREATES_IN_FLIGHT)")
         return Overloaded(f"the server already has {self._in_all} sessions (SESSIONS_MAX)")

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 from manager_agent.session.session import Session
 
 LIVE, IN_MAKING = "live", "in_making"
+
+
+class CounterLimit(NamedTuple):
+    most: int
+    less: str = ""
+    """A counter whose number is taken off `most`; empty: none."""
+
+
+LimitOf = Callable[[str], CounterLimit | None]
+"""The limit of a counter; None: it may have any number."""
 
 
 def of_owner(owner: str) -> str:

@@ -23,6 +23,7 @@ from manager_agent.session.events import Event
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
+from manager_agent.store.counters import LimitOf
 from manager_agent.store.ended_sessions import EndedSessions
 from manager_agent.store.mirror import Mirror
 from manager_agent.store.owned_store import NOT_OWNER, OwnedStore
@@ -59,12 +60,11 @@ class RedisStore:
         timing: Timing = untimed,
         names: RoomNames | None = None,
         ended: EndedSessions | None = None,
-        limit_of: Callable[[str], int | None] = lambda counter: None,
+        limit_of: LimitOf = lambda counter: None,
         owners_first: float = OWNERS_FIRST,
     ) -> None:
-        """Create it before the changelog starts. `replica_id`: no other process ever had it. `limit_of`: the most that
-        a counter may have (counters.py); None: any number. `owners_first`: seconds until others than their owners put
-        sessions back that Redis has lost."""
+        """Create it before the changelog starts. `replica_id`: no other process ever had it. `owners_first`: seconds
+        until others than their owners put sessions back that Redis has lost."""
         self.replica_id = replica_id
         self._changelog, self._clock, self._timing = changelog, clock, timing
         self._mirror = Mirror(clock, names, ended)

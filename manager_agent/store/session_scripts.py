@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -14,7 +14,7 @@ from manager_agent.records.record_entries import arguments_of
 from manager_agent.redis.connection import RedisConnection
 from manager_agent.redis.script import load_script
 from manager_agent.session.session import Session
-from manager_agent.store.counters import counters_of
+from manager_agent.store.counters import CounterLimit, LimitOf, counters_of
 from manager_agent.store.session_encoding import encode
 from manager_agent.store.store import Change
 from manager_agent.store.stored_session import STORED_FIELDS, Ownership, StoredSession, TakeIf, read_hash
@@ -71,10 +71,7 @@ class Guard:
 class SessionScripts:
     """All methods raise RedisAway. A write that is repeated with its name is carried out once."""
 
-    def __init__(
-        self, connection: RedisConnection, replica_id: str, limit_of: Callable[[str], int | None] = lambda _: None
-    ) -> None:
-        """`limit_of`: the most that a counter may have (counters.py); None: any number."""
+    def __init__(self, connection: RedisConnection, replica_id: str, limit_of: LimitOf = lambda _: None) -> None:
         self._connection, self._replica_id, self._limit_of = connection, replica_id, limit_of
 
     async def read(self, session_ids: Sequence[str]) -> list[StoredSession | ValueError | None]:
@@ -145,7 +142,7 @@ class SessionScripts:
         used = (keys.changes, keys.session(session_id), keys.leases, keys.leader, keys.replicas)
         return _answer(await self._connection.run(TAKE, used, args))
 
-    def _limits(self, change: Change) -> dict[str, int]:
+    def _limits(self, change: Change) -> dict[str, CounterLimit]:
         """The limits of the counters in which the session is counted from now on."""
         added = Counter(counters_of(change.after)) - Counter(counters_of(change.before))
         limits = {counter: self._limit_of(counter) for counter in added}

@@ -7,6 +7,10 @@ local CHANGES, SESSION, SESSIONS, COUNTERS, NAME = KEYS[1], KEYS[2], KEYS[3], KE
 local wanted = cjson.decode(ARGV[1])
 local form, counters = ARGV[2], ARGV[3]
 
+local function counted(counter)
+  return tonumber(redis.call('HGET', COUNTERS, counter) or 0)
+end
+
 -- Counts the session where `after` says instead of where `before` does, both JSON lists of counters. Returns a counter
 -- that is full; then nothing is counted.
 local function count(before, after)
@@ -18,8 +22,8 @@ local function count(before, after)
     deltas[counter] = (deltas[counter] or 0) + 1
   end
   for counter, limit in pairs(wanted.limits) do
-    local more = deltas[counter] or 0
-    if more > 0 and tonumber(redis.call('HGET', COUNTERS, counter) or 0) + more > limit then
+    local more, most, less = deltas[counter] or 0, limit[1], limit[2]
+    if more > 0 and counted(counter) + more > most - (less == '' and 0 or counted(less)) then
       return counter
     end
   end

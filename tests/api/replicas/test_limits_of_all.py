@@ -40,11 +40,11 @@ async def register(api: Api, capacity: int) -> None:
     assert status == 201, answer
 
 
-async def create(api: Api, **headers: str) -> tuple[int, Any]:
+async def create(api: Api, room_name: str | None = None, **headers: str) -> tuple[int, Any]:
     """The answer to a client that tries again as long as the machine is too busy for Redis to be asked in time."""
     asked = {**ALICE, "Prefer": "respond-async", **{name.replace("_", "-"): value for name, value in headers.items()}}
     while True:
-        status, _, answer = await api.ask("POST", "/sessions", ASR, asked)
+        status, _, answer = await api.ask("POST", "/sessions", {**ASR, "room_name": room_name}, asked)
         if status != 503 or slug(answer) != "redis_unavailable":
             return status, answer
 
@@ -112,6 +112,42 @@ async def test_the_quota_of_a_caller_holds_for_all_replicas(
     assert found.keys() == {"", "too_many_sessions"}
     await knows_all(replicas[0])
     assert replicas[0].parts.store.counts.live_of("alice") == 10
+
+
+async def test_a_caller_opens_as_many_sessions_as_it_leaves_places_through_all_replicas(
+    start_replica: StartReplica, redis_server: RedisServer
+) -> None:
+    replicas = await three(start_replica, redis_server, rate_limit_burst=1_000, creates_in_flight=20)
+    await register(replicas[0], 100)
+    replicas[0].livekit.is_slow = True
+
+    async def refused() -> int:
+        return len(done(creating))
+
+    creating = [asyncio.create_task(create(replicas[nth % 3])) for nth in range(100)]
+    await eventually("all others are refused", refused, lambda number: number == 90)
+    assert {slug(answer) for _, answer in done(creating)} == {"overloaded"}
+    await knows_all(replicas[0])
+    assert replicas[0].parts.store.counts.in_making_of("alice") == 10
+    replicas[0].livekit.makes_rooms.set()
+    assert outcomes(await asyncio.gather(*creating))[""] == 10
+
+
+def done(tasks: Sequence[asyncio.Task[tuple[int, Any]]]) -> list[tuple[int, Any]]:
+    return [task.result() for task in tasks if task.done()]
+
+
+async def test_a_room_name_is_given_to_one_of_many_sessions_at_once(
+    start_replica: StartReplica, redis_server: RedisServer
+) -> None:
+    replicas = await three(start_replica, redis_server, rate_limit_burst=1_000)
+    await register(replicas[0], 100)
+    answers = await asyncio.gather(*(create(replicas[nth % 3], room_name="lobby") for nth in range(100)))
+    found = outcomes(answers)
+    assert found.keys() <= {"", "room_name_taken"}
+    for api in replicas:
+        await knows_all(api)
+        assert [session.room_name for session in api.parts.store.list()] == ["lobby"]
 
 
 async def test_of_requests_with_one_key_at_once_one_is_executed(

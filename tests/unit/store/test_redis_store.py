@@ -14,7 +14,7 @@ from manager_agent.records.records import Kind, Record
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session, SessionState, User
 from manager_agent.session.transitions import apply
-from manager_agent.store.counters import LIVE, of_owner, of_service
+from manager_agent.store.counters import LIVE, CounterLimit, of_owner, of_service
 from manager_agent.store.ended_sessions import EndedSessions
 from manager_agent.store.store import Change, Full, RoomNameTaken, UnknownSession
 from manager_agent.store.stored_session import Ownership
@@ -222,7 +222,7 @@ async def test_the_name_of_a_forgotten_room_is_taken_for_replicas_that_start_lat
 
 async def test_a_limit_holds_for_all_replicas_together(replicas: StoreReplicas) -> None:
     """40 of 100 requests that come to three replicas at once are served."""
-    started = await replicas.start(3, limit_of={of_service("asr"): 40}.get)
+    started = await replicas.start(3, limit_of={of_service("asr"): CounterLimit(40)}.get)
     sessions = [a_session(number, service="asr") for number in range(100)]
     outcomes = await asyncio.gather(
         *(started[n % 3].add(session) for n, session in enumerate(sessions)), return_exceptions=True
