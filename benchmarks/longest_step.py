@@ -27,6 +27,7 @@ from http_api.bootstrap import ComponentTypes, compose
 from http_api.observability import logs
 from http_api.observability.sinks import LogSinks
 from http_api.server import serving
+from http_api.settings.secret_values import secret_values
 from http_api.settings.settings import DevSettings
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.acting_process import ActingProcess
@@ -185,7 +186,7 @@ async def flood(port: int, request: bytes) -> tuple[str, float]:
 
 async def main() -> None:
     settings = DevSettings(_env_file=None, server_port=free_port(), sessions_max=1_000_000, creates_in_flight=1_000_000)
-    logs.configure(dev=False, level="info", secrets=settings.secrets, stream=io.StringIO(), sinks=())
+    logs.configure(dev=False, level="info", secrets=secret_values(settings), stream=io.StringIO(), sinks=())
     types = ComponentTypes(acting=OnlyProcess, rooms=QuickRooms, agent=NoAgent, reconciler=NoReconciler)
     parts = compose(settings, LogSinks(), types=types)
     async with serving(parts):

@@ -30,6 +30,7 @@ from benchmarks.measuring import percentile, times
 from http_api.bootstrap import compose
 from http_api.observability import logs
 from http_api.server import serving
+from http_api.settings.secret_values import secret_values
 from http_api.settings.settings import DevSettings
 from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.messages import Invite
@@ -101,7 +102,7 @@ async def measure(count: int, callers: int, folder: Path) -> list[AnswerTimes]:
         await stack.enter_async_context(livekit)
         endpoint = await stack.enter_async_context(listening(receive))
         settings = DevSettings(_env_file=None, LIVEKIT_SERVER_URL=livekit.url, server_port=port, log_level="error")  # type: ignore[call-arg]
-        logs.configure(dev=False, level=settings.log_level, secrets=settings.secrets)
+        logs.configure(dev=False, level=settings.log_level, secrets=secret_values(settings))
         await stack.enter_async_context(serving(compose(settings)))
         client = await stack.enter_async_context(api.LiveKitAPI(livekit.http_url, KEY, SECRET))
         http = await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{port}"))

@@ -27,6 +27,7 @@ from http_api.observability.metrics.labels import VALUES_MAX
 from http_api.observability.metrics.metrics import METRICS
 from http_api.observability.sinks import LogSinks
 from http_api.resources.metrics import Collected
+from http_api.settings.secret_values import secret_values
 from http_api.settings.settings import DevSettings
 from manager_agent.clock import SteadyClock
 from manager_agent.session import events as ev
@@ -98,7 +99,7 @@ def a_course(at: float) -> Iterator[Event]:
 def an_application() -> web.Application:
     """The application, not started. Its log stream is discarded; the entries per session are kept as usual."""
     settings, sinks = DevSettings(_env_file=None), LogSinks()
-    logs.configure(dev=False, level="info", secrets=settings.secrets, stream=Nowhere(), sinks=sinks.takers)
+    logs.configure(dev=False, level="info", secrets=secret_values(settings), stream=Nowhere(), sinks=sinks.takers)
     return create_app(compose(settings, sinks))
 
 

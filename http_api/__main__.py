@@ -18,7 +18,9 @@ from http_api.observability.shipping.log_shipper import shipper_of
 from http_api.observability.sinks import LogSinks
 from http_api.open_files import raise_limit
 from http_api.server import CannotListen, SuccessorStopped, serve
-from http_api.settings.settings import BadSettings, Settings
+from http_api.settings.complaint import BadSettings
+from http_api.settings.secret_values import kept_from_logs
+from http_api.settings.settings import Settings
 from http_api.settings.state_dir import with_state_dir
 from manager_agent.livekit.ffi import PANIC_EXIT_CODE, has_panicked
 from manager_agent.proxy_rule import proxy_rule
@@ -64,7 +66,7 @@ def run(*, dev: bool, has_state_dir: bool = False, program: Program = serve) -> 
             logs.configure(
                 dev=settings.dev,
                 level=settings.log_level,
-                secrets=settings.kept_from_logs | proxy_rule().secrets,
+                secrets=kept_from_logs(settings) | proxy_rule().secrets,
                 stream=stderr,
                 sinks=sinks.takers,
             )

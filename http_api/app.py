@@ -28,7 +28,8 @@ from http_api.protocol.bodies import expect
 from http_api.protocol.cors import CrossOrigin
 from http_api.replica import DRAIN, replica_status
 from http_api.routes import OPERATIONS
-from http_api.settings.settings import SETTINGS, BadSettings
+from http_api.settings.complaint import BadSettings
+from http_api.settings.settings import SETTINGS
 from http_api.shared_state import TO_CLOSE, Closed
 from http_api.stopping import STOPPING, close_connection
 from http_api.streams.subscribers import FEED

@@ -42,7 +42,8 @@ from http_api.observability.upstreams import UPSTREAMS, Upstreams, livekit, redi
 from http_api.replica import REPLICA_STATUS, ReplicaStatus
 from http_api.resources.repeated_requests import RepeatedRequests
 from http_api.resources.session_requests import SESSION_REQUESTS, SessionRequests
-from http_api.settings.settings import SETTINGS, BadSettings, Settings
+from http_api.settings.complaint import BadSettings
+from http_api.settings.settings import SETTINGS, Settings
 from http_api.shared_state import provide_shared
 from http_api.stopping import STOPPING, Stopping
 from http_api.streams.subscribers import FEED, FeedReaders

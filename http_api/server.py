@@ -21,7 +21,8 @@ from http_api.bootstrap import Components, compose
 from http_api.connections import ClientConnection, IdleConnections, close_server
 from http_api.observability.sinks import LogSinks
 from http_api.settings.connections import outgoing_connections
-from http_api.settings.settings import SECRET_MIN, Settings
+from http_api.settings.secret_values import SECRET_MIN, short_secrets
+from http_api.settings.settings import Settings
 from manager_agent.acting_gate import ActingGate
 from manager_agent.livekit.ffi import PANIC_EXIT_CODE
 from manager_agent.proxy_rule import proxy_rule
@@ -55,7 +56,7 @@ async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="io"))
     if not settings.invites_have_own_key and not settings.dev:
         log.warning("invites_signed_with_livekit_secret", hint="set INVITE_API_KEY and INVITE_API_SECRET")
-    for name in settings.short_secrets:
+    for name in short_secrets(settings):
         log.warning("secret_is_short", variable=name, hint=f"use at least {SECRET_MIN} characters")
     if settings.redis_url is not None and settings.state_dir is not None:
         log.warning("state_dir_unused", why="REDIS_URL is set: all of it is in Redis")

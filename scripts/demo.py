@@ -21,7 +21,8 @@ from rich.console import Console
 from http_api.cli.create import create_ready_session
 from http_api.cli.progress import Progress
 from http_api.client import ApiError, Client, Unreachable
-from http_api.settings.settings import BadSettings, Settings
+from http_api.settings.complaint import BadSettings
+from http_api.settings.settings import Settings
 from http_api.settings.state_dir import with_state_dir
 from scripts.livekit_server import (
     ROOT,

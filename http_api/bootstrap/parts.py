@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from http_api.bootstrap.components import ComponentTypes, Foundation, Instruments
 from http_api.models.required_services import Profiles
+from http_api.settings.complaint import BadSettings
 from http_api.settings.services_file import ServicesFile, read_services_file
-from http_api.settings.settings import BadSettings, Settings
+from http_api.settings.settings import Settings
 from manager_agent.clock import Clock
 from manager_agent.control.ended_records import EndedRecords
 from manager_agent.control.orchestrator import Orchestrator

@@ -74,7 +74,7 @@ def _report(error: Exception) -> tuple[ExitCode, str, dict[str, Any]]:
     The imports below cost nothing extra: an error of these types means that its module is already loaded.
     """
     from http_api.client import ApiError, Unreachable
-    from http_api.settings.settings import BadSettings
+    from http_api.settings.complaint import BadSettings
 
     match error:
         case CommandError():

@@ -18,7 +18,8 @@ from yarl import URL
 
 from http_api.doctor.finding import Finding, ok, skipped, warning, wrong
 from http_api.doctor.network import STUN, skew_of, stun
-from http_api.settings.settings import SECRET_MIN, Settings
+from http_api.settings.secret_values import SECRET_MIN, short_secrets
+from http_api.settings.settings import Settings
 from manager_agent.livekit.calls import CALL_TIMEOUT
 from manager_agent.livekit.rejection import why_rejected
 from manager_agent.livekit_url import http_url
@@ -77,7 +78,7 @@ class LiveKitServerCheck:
         except LiveKitRefused as refused:
             mend = "LIVEKIT_API_KEY and LIVEKIT_API_SECRET must be a pair in `keys` of livekit.yaml."
             return wrong(KEYS, f"{refused}{await self._why_rejected()}", mend)
-        if short := self._settings.short_secrets:
+        if short := short_secrets(self._settings):
             mend = f"Generate secrets of at least {SECRET_MIN} characters: `livekit-server generate-keys`."
             return warning(KEYS, f"accepted, but {' and '.join(short)} is short enough to be guessed", mend)
         return ok(KEYS, "accepted")

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from http_api.models.required_services import Profiles, requirements_of
 from http_api.models.services import ServicesFileBody
 from http_api.protocol.bodies import field_path
-from http_api.settings.settings import BadSettings
+from http_api.settings.complaint import BadSettings
 from http_api.settings.yaml_lines import Document, Mistake, read_yaml
 from manager_agent.outbound.address_policy import AddressPolicy
 from manager_agent.registry.services import RegisteredService

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
-from urllib.parse import quote
 
 from aiohttp import web
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from http_api.models.field_types import MONTH
+from http_api.settings.complaint import COMPLAINT, OTHER_NAMES, BadSettings, complaint
 from http_api.settings.log_endpoint import LogEndpoint
 from http_api.settings.types import (
     ApiKeys,
@@ -32,7 +32,6 @@ from http_api.settings.types import (
     Secret,
     ServerUrl,
     ShippedTo,
-    secrets_of,
 )
 from manager_agent.livekit.tokens import EVERY_GRANT
 from manager_agent.loopback import is_loopback
@@ -43,19 +42,8 @@ from manager_agent.session.session import Limits
 from manager_agent.setting_text import without_quotes
 
 DOTENV = Path(__file__).resolve().parents[2] / ".env"
-OTHER_NAMES = {"LIVEKIT_SERVER_URL": "LIVEKIT_URL"}
-"""Variables with a second name: the one that LiveKit's own tools use."""
-
-
-SECRET_MIN = 32
-"""Characters. RFC 7518, section 3.2: a key of HS256 must have as many bits as its hash."""
 PUBLISHED = frozenset({"devkey", "secret"})
 """The key and secret of `livekit-server --dev`. A caller that holds them is an administrator of the API."""
-COMPLAINT = "These environment variables are missing or invalid:"
-
-
-class BadSettings(Exception):
-    """The settings are invalid. The message names every invalid variable, but shows no values."""
 
 
 class Settings(BaseSettings):
@@ -256,7 +244,7 @@ class Settings(BaseSettings):
             settings = (DevSettings if dev else Settings)()
             proxy_rule()
         except ValidationError as wrong:
-            raise BadSettings(_complaint(wrong, dev=dev)) from None
+            raise BadSettings(complaint(wrong, dev=dev)) from None
         except BadProxy as wrong:
             raise BadSettings(f"{COMPLAINT}\n  {wrong}") from None
         except (OSError, UnicodeError) as error:
@@ -298,42 +286,11 @@ class Settings(BaseSettings):
         return None if self.redis_url is None else read_redis_url(self.redis_url.get_secret_value())
 
     @property
-    def short_secrets(self) -> tuple[str, ...]:
-        """The variables whose secret is short enough to be guessed. None in dev mode, where everyone knows it."""
-        secrets = {"LIVEKIT_API_SECRET": self.livekit_api_secret, "INVITE_API_SECRET": self.invite_api_secret}
-        known = {name: len(secret.get_secret_value()) for name, secret in secrets.items() if secret is not None}
-        return () if self.dev else tuple(name for name, length in known.items() if length < SECRET_MIN)
-
-    @property
     def traces_url(self) -> str | None:
         """The URL to which spans are sent; None when tracing is off."""
         if self.otel_exporter_otlp_traces_endpoint or self.otel_exporter_otlp_endpoint is None:
             return self.otel_exporter_otlp_traces_endpoint
         return self.otel_exporter_otlp_endpoint.rstrip("/") + "/v1/traces"
-
-    @property
-    def secrets(self) -> frozenset[str]:
-        """The values that must never be shown."""
-        digests = (entry.digest for entry in self.api_keys)
-        headers = (value.get_secret_value() for value in self.otel_exporter_otlp_headers.values())
-        words = (word for header in headers for word in (header, header.split()[-1]))  # also the token of `Bearer ...`
-        ours = {self.livekit_api_secret.get_secret_value(), self.invite_keys[1], *digests, *words}
-        return frozenset(ours) | self.vector_log_endpoint.secrets | self._secrets_of_redis
-
-    @property
-    def _secrets_of_redis(self) -> frozenset[str]:
-        """The URL, and its passwords as they are and as they are written."""
-        if self.redis_url is None or (url := self.shared_redis) is None:
-            return frozenset()
-        passwords = [password for password in (url.password, url.sentinel_password) if password]
-        if not passwords:
-            return frozenset()
-        return frozenset({self.redis_url.get_secret_value(), *passwords, *map(quote, passwords)})
-
-    @property
-    def kept_from_logs(self) -> frozenset[str]:
-        """The secrets, and possible secrets in callback URLs, which only their owners may see."""
-        return self.secrets.union(*(secrets_of(url.get_secret_value()) for url in self.callback_urls.values()))
 
     def limits(self) -> Limits:
         return Limits(
@@ -358,24 +315,6 @@ class DevSettings(Settings):
     invite_networks: NetworkList = LOOPBACK
     callback_networks: NetworkList = (*LOOPBACK, PUBLIC)
     log_level: LogLevel = "debug"
-
-
-def _complaint(wrong: ValidationError, *, dev: bool) -> str:
-    """A message that lists every invalid variable. Values are not shown: they may be or contain secrets."""
-    errors = wrong.errors(include_input=False, include_url=False)
-    lines = [f"  {_variable(error['loc'])}{_what(error['type'], error['msg'])}" for error in errors]
-    missing = any(error["type"] == "missing" for error in errors)
-    hint = "\n`--dev` starts with the key and secret of `livekit-server --dev`." if missing and not dev else ""
-    return f"{COMPLAINT}\n" + "\n".join(lines) + hint
-
-
-def _variable(loc: tuple[int | str, ...]) -> str:
-    name = str(loc[0]).upper()
-    return f"{name} (or {OTHER_NAMES[name]}): " if name in OTHER_NAMES else f"{name}: "
-
-
-def _what(kind: str, message: str) -> str:
-    return "is missing" if kind == "missing" else message.removeprefix("Value error, ")
 
 
 SETTINGS = web.AppKey("SETTINGS", Settings)

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
-from http_api.settings.settings import DOTENV, BadSettings, Settings
+from http_api.settings.complaint import BadSettings
+from http_api.settings.settings import DOTENV, Settings
 
 
 @dataclass(frozen=True, slots=True)

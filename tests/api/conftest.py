@@ -16,6 +16,7 @@ from http_api.observability import logs
 from http_api.observability.sinks import LogSinks
 from http_api.observability.tracing import Tracing
 from http_api.server import serving
+from http_api.settings.secret_values import kept_from_logs, secret_values
 from http_api.settings.settings import DevSettings, Settings
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.records.records import Records
@@ -70,8 +71,8 @@ async def start_api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartApi]:
 def logged(settings: Settings, sink: logs.Sink) -> Callable[[], None]:
     """Log as the program does. Returns a function for the end of the test that prints the log."""
     log = io.StringIO()
-    logs.configure(dev=settings.dev, level="debug", secrets=settings.kept_from_logs, stream=log, sinks=[sink])
-    LEAK_SCANNER.secrets |= settings.secrets
+    logs.configure(dev=settings.dev, level="debug", secrets=kept_from_logs(settings), stream=log, sinks=[sink])
+    LEAK_SCANNER.secrets |= secret_values(settings)
 
     def show() -> None:
         LEAK_SCANNER.text("log", "the API", log.getvalue())

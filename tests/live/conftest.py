@@ -24,6 +24,7 @@ from http_api.observability import logs
 from http_api.observability.logs.recent import RECENT_LOGS
 from http_api.observability.sinks import LogSinks
 from http_api.server import serving
+from http_api.settings.secret_values import secret_values
 from http_api.settings.settings import DevSettings, Settings
 from manager_agent.clock import Clock
 from manager_agent.control.missed_rooms import MissedRooms
@@ -261,7 +262,7 @@ async def stack(start_stack: StartStack, site: Site) -> Stack:
 
 @asynccontextmanager
 async def _running(site: Site, settings: Settings, log: io.StringIO, sinks: LogSinks) -> AsyncIterator[Stack]:
-    LEAK_SCANNER.secrets |= settings.secrets
+    LEAK_SCANNER.secrets |= secret_values(settings)
     async with AsyncExitStack() as cleanup:
         bots = await cleanup.enter_async_context(AsyncExitStack())  # first, so that they get the session-ended messages
         served = await cleanup.enter_async_context(AsyncExitStack())

@@ -20,7 +20,8 @@ from http_api.access.principals import Scope
 from http_api.app import create_app
 from http_api.models.responses import SessionView
 from http_api.server import serving
-from http_api.settings.settings import BadSettings, DevSettings, Settings
+from http_api.settings.complaint import BadSettings
+from http_api.settings.settings import DevSettings, Settings
 from manager_agent.outbound.address_policy import LOOPBACK
 from scripts.livekit_server import ROOT, free_port
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins

@@ -21,7 +21,8 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from http_api.resources import repeated_requests
-from http_api.settings.settings import BadSettings, Settings
+from http_api.settings.complaint import BadSettings
+from http_api.settings.settings import Settings
 from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev
 from manager_agent.session.deadlines import deadline

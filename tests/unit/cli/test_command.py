@@ -18,7 +18,7 @@ from http_api.cli.exits import MEANINGS, CommandError, ExitCode, run
 from http_api.cli.progress import Progress, steps_of
 from http_api.client import ApiError, Unreachable
 from http_api.models.responses import RequiredServiceView, SessionView
-from http_api.settings.settings import BadSettings
+from http_api.settings.complaint import BadSettings
 from manager_agent.session.attempt import ServiceState
 from manager_agent.session.session import SessionState
 

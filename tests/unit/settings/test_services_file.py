@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from http_api.settings.complaint import BadSettings
 from http_api.settings.services_file import BadServicesFile, ServicesFile, read_services_file
-from http_api.settings.settings import BadSettings
 from manager_agent.json_object import JsonObject
 from manager_agent.outbound.address_policy import AddressPolicy, read_networks
 from manager_agent.registry.services import RegisteredService

@@ -9,7 +9,9 @@ import pytest
 
 from http_api import VERSION
 from http_api.access.api_keys import digest_of
-from http_api.settings.settings import BadSettings, DevSettings, Settings
+from http_api.settings.complaint import BadSettings
+from http_api.settings.secret_values import kept_from_logs, secret_values, short_secrets
+from http_api.settings.settings import DevSettings, Settings
 from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE
 
 pytestmark = pytest.mark.unit
@@ -179,7 +181,7 @@ def test_invites_can_have_a_signing_key_of_their_own(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("INVITE_API_SECRET", "other")
     settings = Settings.load()
     assert settings.invite_keys == ("invites", "other")
-    assert settings.secrets == {SECRET, "other"}
+    assert secret_values(settings) == {SECRET, "other"}
     assert SECRET not in repr(settings)
 
 
@@ -190,7 +192,7 @@ def test_api_key_digests_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEYS", f"acme:{digests[0]},operator:{digests[1].upper()}:admin+metrics")
     settings = Settings.load()
     assert [entry.name for entry in settings.api_keys] == ["acme", "operator"]
-    assert settings.secrets == {SECRET, *digests}
+    assert secret_values(settings) == {SECRET, *digests}
     assert not any(digest in repr(settings) for digest in digests)
 
 
@@ -330,7 +332,7 @@ def test_headers_for_the_trace_collector_are_secrets(monkeypatch: pytest.MonkeyP
     settings = Settings.load()
     headers = {name: value.get_secret_value() for name, value in settings.otel_exporter_otlp_headers.items()}
     assert headers == {"authorization": "Bearer an,ingest-key", "x-team": "ours"}
-    assert settings.secrets == {SECRET, "Bearer an,ingest-key", "an,ingest-key", "ours"}
+    assert secret_values(settings) == {SECRET, "Bearer an,ingest-key", "an,ingest-key", "ours"}
     assert "ingest" not in repr(settings)
 
 
@@ -358,7 +360,7 @@ def test_the_password_of_the_log_endpoint_is_a_secret(monkeypatch: pytest.Monkey
     monkeypatch.setenv("VECTOR_LOG_ENDPOINT", "https://shipper:p%40ssword@vector:8686/logs")
     settings = Settings.load()
     assert str(settings.vector_log_endpoint) == "https://vector:8686/logs"
-    assert settings.secrets == {SECRET, "p@ssword", "p%40ssword"}
+    assert secret_values(settings) == {SECRET, "p@ssword", "p%40ssword"}
     assert "ssword" not in repr(settings)
 
 
@@ -367,17 +369,17 @@ def test_callback_urls_and_their_query_values_are_kept_from_logs(monkeypatch: py
     """Short values are not: they are no secrets, and occur everywhere."""
     url = "https://backend.example/hooks?key=a%20hidden%20word&v=1"
     monkeypatch.setenv("CALLBACK_URLS", f"frontend={url}")
-    assert Settings.load().kept_from_logs == {SECRET, url, "a hidden word", "a%20hidden%20word"}
+    assert kept_from_logs(Settings.load()) == {SECRET, url, "a hidden word", "a%20hidden%20word"}
 
 
 @pytest.mark.usefixtures("keys")
 def test_secrets_short_enough_to_be_guessed_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIVEKIT_API_SECRET", "x" * 32)
-    assert Settings.load().short_secrets == ()
+    assert short_secrets(Settings.load()) == ()
     monkeypatch.setenv("INVITE_API_KEY", "invites")
     monkeypatch.setenv("INVITE_API_SECRET", "x" * 31)
-    assert Settings.load().short_secrets == ("INVITE_API_SECRET",)
-    assert Settings.load(dev=True).short_secrets == ()
+    assert short_secrets(Settings.load()) == ("INVITE_API_SECRET",)
+    assert short_secrets(Settings.load(dev=True)) == ()
 
 
 # --- replicas ---------------------------------------------------------------------------------------
@@ -396,7 +398,7 @@ def test_the_password_of_redis_is_a_secret_as_it_is_and_as_it_is_written(monkeyp
     url = "rediss://app:p%40ss-word@redis.example:6380/2"
     monkeypatch.setenv("REDIS_URL", url)
     settings = Settings.load()
-    assert {url, "p@ss-word", "p%40ss-word"} <= settings.secrets
+    assert {url, "p@ss-word", "p%40ss-word"} <= secret_values(settings)
     assert "ss-word" not in repr(settings)
     assert str(settings.shared_redis) == "rediss://redis.example:6380/2"
 
