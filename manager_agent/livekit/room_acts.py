@@ -25,7 +25,7 @@ session is unknown or cleaned up, or there are no replicas. Raises NotActing."""
 
 
 @dataclass(slots=True)
-class _Hold:
+class _HeldActs:
     """Of a session that is being handed over."""
 
     is_idle: asyncio.Event = field(default_factory=asyncio.Event)
@@ -38,7 +38,7 @@ class RoomActs:
         self._fence_of, self._known_fence = fence_of, known_fence
         self._under_way: Counter[str] = Counter()
         """How many acts are under way for a session."""
-        self._holds: dict[str, _Hold] = {}
+        self._holds: dict[str, _HeldActs] = {}
 
     @asynccontextmanager
     async def under_way(self, session_id: str) -> AsyncIterator[None]:
@@ -71,7 +71,7 @@ class RoomActs:
         session is held already."""
         if session_id in self._holds:
             raise TimeoutError
-        hold = self._holds[session_id] = _Hold()
+        hold = self._holds[session_id] = _HeldActs()
         try:
             if self._under_way[session_id]:
                 async with asyncio.timeout(timeout):
