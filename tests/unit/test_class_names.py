@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from scripts.livekit_server import ROOT
+from tests.source_code import parsed
 
 pytestmark = pytest.mark.unit
 
@@ -30,7 +31,7 @@ def test_no_class_name_is_used_twice() -> None:
     listed = subprocess.check_output(["git", "ls-files", "*.py"], cwd=ROOT, text=True)
     places: dict[str, list[str]] = defaultdict(list)
     for path in listed.splitlines():
-        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(ROOT / path)):
             if isinstance(node, ast.ClassDef):
                 places[node.name].append(f"{path}:{node.lineno}")
     assert {name: found for name, found in places.items() if len(found) > 1} == {}

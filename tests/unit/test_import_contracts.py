@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.source_code import parsed
+
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +34,7 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 def is_marked(path: Path) -> bool:
-    return re.search(r"\bPURE\b", ast.get_docstring(ast.parse(path.read_text())) or "") is not None
+    return re.search(r"\bPURE\b", ast.get_docstring(parsed(path)) or "") is not None
 
 
 def marked_pure() -> set[str]:
@@ -59,7 +61,7 @@ def test_pure_modules_read_no_clock_and_do_no_io() -> None:
         f"{name}:{node.lineno}"
         for name, path in modules()
         if name in held_pure()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Call) and called(node) in CLOCK_CALLS | BUILTIN_IO
     }
     assert impure == set()

@@ -7,6 +7,7 @@ import ast
 import pytest
 
 from scripts.livekit_server import ROOT
+from tests.source_code import parsed
 
 pytestmark = pytest.mark.unit
 
@@ -18,7 +19,7 @@ def test_nothing_outside_tests_imports_the_tests() -> None:
     imports = [
         (f"{path.relative_to(ROOT)}:{node.lineno}", node)
         for path in files
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(parsed(path))
         if isinstance(node, ast.Import | ast.ImportFrom)
     ]
     found = [place for place, node in imports for module in _modules_of(node) if module.split(".")[0] == "tests"]

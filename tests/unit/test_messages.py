@@ -36,6 +36,7 @@ from manager_agent.messages import (
 )
 from manager_agent.session.events import ReadyOn, Signal
 from manager_agent.session.session import User
+from tests.source_code import parsed
 from tests.unit import sessions as given
 from tests.unit.sessions import START
 
@@ -321,7 +322,7 @@ def test_every_rpc_error_is_raised_with_a_code_of_rpc_fault() -> None:
         ast.unparse(call.args[0])
         for folder in ("manager_agent", "service_kit")
         for path in (ROOT / folder).rglob("*.py")
-        for call in ast.walk(ast.parse(path.read_text()))
+        for call in ast.walk(parsed(path))
         if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("RpcError")
     ]
     assert codes

@@ -11,6 +11,7 @@ import pytest
 
 from manager_agent.session.change_values import AttemptStep
 from scripts.livekit_server import ROOT
+from tests.source_code import parsed
 
 pytestmark = pytest.mark.unit
 
@@ -37,7 +38,7 @@ def calls() -> Iterator[tuple[str, str]]:
         for path in sorted((ROOT / folder).rglob("*.py")):
             if str(path.relative_to(ROOT)).startswith(NOT_LOGGING):
                 continue
-            for node in ast.walk(ast.parse(path.read_text())):
+            for node in ast.walk(parsed(path)):
                 if isinstance(node, ast.Call) and node.args and (how := _how(node.func)):
                     yield from ((name, how) for name in _names(node.args[0]))
 
