@@ -15,8 +15,9 @@ from redis.exceptions import RedisError
 
 from manager_agent.redis.url import RedisUrl
 
-GUIDE_TIMEOUT = 0.4
-"""Seconds for one sentinel or node: when it does not answer, there is time to ask the next one."""
+GUIDE_TIMEOUT = 1.2
+"""Seconds for one sentinel or node. It may be slow and want a login first: two answers that take half a second each.
+When it does not answer, the next one is asked at once, and before it in a later search."""
 
 Address = tuple[str, int]
 """Host and port."""
@@ -66,6 +67,7 @@ def _guide_options(url: RedisUrl, username: str, password: str) -> dict[str, Any
         "socket_timeout": GUIDE_TIMEOUT,
         "retry": Retry(NoBackoff(), 0),
         "protocol": 2,
+        "driver_info": None,  # it would wait for one more answer
         "ssl": url.tls,
         **tls_options(url),
     }
@@ -106,9 +108,9 @@ class SentinelPrimary:
                     host, port = await sentinel.discover_master(self._service)
             except (OSError, RedisError) as error:
                 failure = error
-            else:
                 self._sentinels.remove(sentinel)
-                self._sentinels.insert(0, sentinel)
+                self._sentinels.append(sentinel)  # there may be no time left for all that follow
+            else:
                 return str(host), int(port)
         raise failure or MasterNotFoundError
 
