@@ -53,6 +53,14 @@ class Roll:
     """The one that does what only one replica may do; empty: there is none at the moment."""
     grace: float = 0.0
     """Seconds for which no replica is judged dead because its lease has lapsed."""
+    awaited: Mapping[str, ReplicaInfo] = field(default_factory=dict)
+    """By id: those whose leases lapsed while Redis was away, and that may renew them still."""
+
+    def after(self, before: Roll) -> Roll:
+        """This one, knowing who is awaited since an earlier one."""
+        known = {**before.awaited, **before.alive}
+        awaited = {one: info for one, info in known.items() if one not in self.alive and not self.is_dead(one)}
+        return replace(self, awaited=awaited)
 
     def is_dead(self, replica_id: str) -> bool:
         """Whether others act for the sessions of this replica, which may be unknown or empty."""
@@ -117,10 +125,12 @@ class ReplicaLease:
 
 
 def changes(before: Roll, after: Roll) -> Iterable[tuple[str, ReplicaInfo]]:
-    """What became of other replicas: `joined`, `left` or `lapsed`, and which one."""
+    """What became of other replicas: `joined`, `left` or `lapsed`, and which one. A lease that only lapsed because
+    Redis was away is none of these, if it is renewed."""
+    known = {**before.awaited, **before.alive}
     for replica_id, one in after.alive.items():
-        if replica_id not in before.alive:
+        if replica_id not in known:
             yield "joined", one
-    for replica_id, one in before.alive.items():
-        if replica_id not in after.alive:
+    for replica_id, one in known.items():
+        if after.is_dead(replica_id):
             yield "left" if replica_id in after.left else "lapsed", one

@@ -181,7 +181,7 @@ class Membership:
         )
         self._state = self._state.renewed(sent_at, uptime())
         self._compare_clocks(answer[0] / 1000)
-        before, self.roll = self.roll, read_roll(answer[1:])
+        before, self.roll = self.roll, read_roll(answer[1:]).after(self.roll)
         self._log_changes(before)
 
     async def _inform(self) -> None:

@@ -114,3 +114,15 @@ def test_what_became_of_others_is_told_once() -> None:
     told = [(what, one.replica_id) for what, one in changes(before, after)]
     assert told == [("joined", "d"), ("left", "b"), ("lapsed", "c")]
     assert list(changes(after, after)) == []
+
+
+def test_a_lease_that_lapsed_while_redis_was_away_is_told_of_only_if_it_stays_so() -> None:
+    before = Roll(alive("a", "b", "c"))
+    just_back = Roll(alive("a"), grace=5.0).after(before)
+    assert sorted(just_back.awaited) == ["b", "c"]
+    assert list(changes(before, just_back)) == []
+    renewed = Roll(alive("a", "b"), grace=4.0).after(just_back)
+    assert list(changes(just_back, renewed)) == []
+    over = Roll(alive("a", "b")).after(renewed)
+    assert [(what, one.replica_id) for what, one in changes(renewed, over)] == [("lapsed", "c")]
+    assert list(changes(over, Roll(alive("a", "b")).after(over))) == []
