@@ -7,68 +7,60 @@ if CI is set.
 
 from __future__ import annotations
 
-import argparse
 import fcntl
 import os
 import platform
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from scripts import prerequisites
+from scripts.prerequisites import PrerequisiteMissing, run
+
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".redis"
 """What was fetched: the files of the packages, and a script that starts the server with their libraries."""
 APT_SOURCES = Path("/etc/apt/sources.list.d")
 DEBIAN = "http://deb.debian.org/debian"
-LINES_SHOWN = 15  # of a program's output, in an error message
-
-
-class RedisMissing(Exception):
-    """There is no redis-server, or no valkey-server. The message says why."""
-
-
-def is_required() -> bool:
-    """Whether the tests that need Redis must run: they are never skipped in CI."""
-    return bool(os.environ.get("CI"))
 
 
 def wanted() -> str:
-    """The server that the tests use: redis or valkey, by TEST_REDIS. Raises RedisMissing for another value."""
+    """The server that the tests use: redis or valkey, by TEST_REDIS. Raises PrerequisiteMissing for another value."""
     name = os.environ.get("TEST_REDIS", "redis")
     if name not in ("redis", "valkey"):
-        raise RedisMissing("TEST_REDIS must be redis or valkey")
+        raise PrerequisiteMissing("TEST_REDIS must be redis or valkey")
     return name
 
 
 def find(name: str | None = None) -> Path:
     """The path of the server, on the PATH or fetched earlier. `name`: redis or valkey; None: as TEST_REDIS says. Raises
-    RedisMissing."""
+    PrerequisiteMissing."""
     name = name or wanted()
     if on_path := shutil.which(f"{name}-server"):
         return Path(on_path)
     fetched = HOME / f"{name}-server"
     if fetched.exists():
         return fetched
-    raise RedisMissing(f"{name}-server is not on the PATH")
+    raise PrerequisiteMissing(f"{name}-server is not on the PATH")
 
 
 def find_or_fetch(name: str | None = None) -> Path:
-    """The path of the server, which is fetched if it is nowhere. Takes seconds and blocks. Raises RedisMissing."""
+    """The path of the server, which is fetched if it is nowhere. Takes seconds and blocks. Raises
+    PrerequisiteMissing."""
     name = name or wanted()
     try:
         return find(name)
-    except RedisMissing as missing:
+    except PrerequisiteMissing as missing:
         if not (shutil.which("apt-get") and shutil.which("dpkg")):
-            raise RedisMissing(f"{missing}, and this script can fetch it with apt-get only") from None
+            raise PrerequisiteMissing(f"{missing}, and this script can fetch it with apt-get only") from None
     HOME.mkdir(exist_ok=True)
     with _locked(HOME / "lock"):
         if not (HOME / f"{name}-server").exists():
-            _say(f"fetching Debian's {name}-server (once, some seconds)")
+            prerequisites.say("redis", f"fetching Debian's {name}-server (once, some seconds)")
             _fetch(name)
     return find(name)
 
@@ -79,10 +71,10 @@ def _fetch(name: str) -> None:
     with TemporaryDirectory(prefix="fetch-", dir=HOME) as folder:
         scratch = Path(folder)
         packages, options = _packages(name, scratch)
-        _run(["apt-get", *options, "download", *packages], cwd=scratch)
+        run(["apt-get", *options, "download", *packages], cwd=scratch)
         files = scratch / "files"
         for package in scratch.glob("*.deb"):
-            _run(["dpkg", "-x", str(package), str(files)])
+            run(["dpkg", "-x", str(package), str(files)])
         (binary,) = files.glob(f"usr/bin/{name}-server")
         libraries = sorted({str(path.parent.relative_to(files)) for path in files.glob("**/*.so*")})
         kept = HOME / name
@@ -102,16 +94,16 @@ def _packages(name: str, scratch: Path) -> tuple[list[str], list[str]]:
     """The packages to download, and the options of apt-get with which it knows them."""
     try:
         return _missing_packages(name, []), []
-    except RedisMissing:
+    except PrerequisiteMissing:
         # Lists of our own: in a container apt has none, and only root may write the machine's.
         lists = HOME / "apt"
         options = _own_lists(lists, scratch)
-        _run(["apt-get", *options, "update"])
+        run(["apt-get", *options, "update"])
         return _missing_packages(name, options), options
 
 
 def _missing_packages(name: str, options: list[str]) -> list[str]:
-    said = _run(["apt-get", *options, "install", "--simulate", "--no-install-recommends", f"{name}-server"])
+    said = run(["apt-get", *options, "install", "--simulate", "--no-install-recommends", f"{name}-server"])
     return re.findall(r"^Inst (\S+)", said, re.MULTILINE)
 
 
@@ -146,31 +138,5 @@ def _locked(lock: Path) -> Iterator[None]:
         yield
 
 
-def _run(command: list[str], *, cwd: Path | None = None) -> str:
-    done = subprocess.run(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode != 0:
-        end = "\n".join(done.stdout.splitlines()[-LINES_SHOWN:])
-        raise RedisMissing(f"`{' '.join(command)}` failed:\n{end}")
-    return done.stdout
-
-
-def _say(line: str) -> None:
-    print(f"redis: {line}", file=sys.stderr, flush=True)
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Find redis-server or fetch it, or say why its tests are skipped.")
-    parser.add_argument("--ensure", action="store_true", required=True, help="print the path of the binary")
-    parser.parse_args()
-    try:
-        print(find_or_fetch())
-    except RedisMissing as missing:
-        if is_required():
-            _say(str(missing))
-            return 1
-        _say(f"{missing}. The tests that need it are skipped")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(prerequisites.ensure("redis", "Find redis-server or fetch it.", find_or_fetch))

@@ -27,8 +27,9 @@ from manager_agent.records import redis as records
 from manager_agent.redis import changelog, connection, primary
 from manager_agent.replicas import membership
 from scripts.livekit_server import ROOT, free_port
-from scripts.redis_server import RedisMissing, find_or_fetch, is_required
+from scripts.redis_server import find_or_fetch
 from tests.certificates import Certificates
+from tests.prerequisites import prerequisite
 
 START_TIMEOUT = 20.0
 POLL_INTERVAL = 0.005
@@ -298,8 +299,5 @@ def own_redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 def require_redis() -> None:
     """Skip the test where there is no redis-server; in CI it fails."""
-    try:
+    with prerequisite():
         find_or_fetch()
-    except RedisMissing as missing:
-        give_up = pytest.fail if is_required() else pytest.skip
-        give_up(str(missing))

@@ -26,6 +26,7 @@ from tests.live.conftest import (  # noqa: F401 - fixtures, and the hook that sh
     start_server,
     start_stack,
 )
+from tests.prerequisites import prerequisite
 
 SERVICES = ("asr-service", "tts-service")
 QUIET = ["--disable-gpu", "--disable-quic", "--disable-sync", "--disable-background-networking"]
@@ -43,13 +44,9 @@ OpenPage = Callable[[Stack], Awaitable[Page]]
 @pytest.fixture(scope="session")
 def chromium() -> Path:
     """A machine without Chromium skips these tests; CI fails."""
-    try:
+    with prerequisite():
         browser.install_packages()
         return browser.find()
-    except browser.BrowserMissing as missing:
-        if browser.is_required():
-            raise
-        pytest.skip(str(missing))
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from pathlib import Path
 import jwt
 import pytest
 
-from scripts.client_generators import ENVIRONMENT, NODE, GeneratorsMissing, ensure
+from scripts.client_generators import ENVIRONMENT, NODE, ensure
 from tests.api.stand_ins import Api
+from tests.prerequisites import prerequisite
 
 pytestmark = [pytest.mark.api, pytest.mark.timeout(300)]
 
@@ -27,12 +28,8 @@ TSC = (
 
 @pytest.fixture(scope="module", autouse=True)
 def generators() -> None:
-    try:
+    with prerequisite():
         ensure()
-    except GeneratorsMissing as missing:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(str(missing))
 
 
 class Workshop:
