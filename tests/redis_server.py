@@ -17,6 +17,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from random import Random
 from typing import Any, Self
 
 import pytest
@@ -201,6 +202,17 @@ class RedisServer:
     async def limit_memory(self, limit: int = 1) -> None:
         """Refuse what needs more memory than this many bytes; 0: there is no limit."""
         await self.command("CONFIG", "SET", "maxmemory", limit)
+
+    async def disturb(self, chance: Random) -> None:
+        """Once in ten times, fail: by a restart, by being emptied, or from now on for lack of memory, or not any
+        more."""
+        match chance.randrange(30):
+            case 0:
+                self.restart()
+            case 1:
+                await self.flush()
+            case 2:
+                await self.limit_memory(chance.choice([0, 1]))
 
     def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
         """Until PING is answered, if only by an error: that a login is needed, but not that data is being loaded."""

@@ -58,7 +58,7 @@ class RegisteringReplica:
 async def test_replicas_agree_after_failures_of_redis(tmp_path: Path, seed: int, persists: bool) -> None:
     require_redis()
     chance = random.Random(seed)
-    with RedisServer(tmp_path, persists=persists) as server:
+    with RedisServer(tmp_path, is_limited=True, persists=persists) as server:
         replicas = [RegisteringReplica(server, name, ahead) for name, ahead in (("a", 0.0), ("b", 2.0), ("c", -2.0))]
         async with AsyncExitStack() as stack:
             for replica in replicas:
@@ -68,13 +68,7 @@ async def test_replicas_agree_after_failures_of_redis(tmp_path: Path, seed: int,
                 chance.choice(replicas).change(chance)
                 if chance.random() < 0.5:
                     await asyncio.sleep(chance.uniform(0, 0.01))
-                match chance.randrange(30):
-                    case 0:
-                        server.restart()
-                    case 1:
-                        await server.flush()
-                    case 2:
-                        await server.limit_memory(chance.choice([0, 1]))
+                await server.disturb(chance)
             await server.limit_memory(0)
             fresh = RegisteringReplica(server, "d", 0.0)
             for replica in replicas:

@@ -61,13 +61,7 @@ async def test_replicas_know_the_same_names_and_answers_after_failures_of_redis(
             chance.choice(replicas).change(chance, started)
             if chance.random() < 0.5:
                 await asyncio.sleep(chance.uniform(0, 0.01))
-            match chance.randrange(30):
-                case 0:
-                    server.restart()
-                case 1:
-                    await server.flush()
-                case 2:
-                    await server.limit_memory(chance.choice([0, 1]))
+            await server.disturb(chance)
         await server.limit_memory(0)
         await until(lambda: [one.redis.records.stats.pending for one in replicas], lambda pending: not any(pending))
         fresh = NamingReplica(server, "d")
