@@ -20,7 +20,7 @@ pytestmark = pytest.mark.api
 @pytest.fixture
 def server(own_redis_server: RedisServer, tmp_path: Path) -> Iterator[RedisServer]:
     """One of this test alone, which keeps what was written when it is restarted."""
-    with RedisServer(tmp_path / "persisting", persists=True) as server:
+    with RedisServer(tmp_path / "persisting", is_limited=True, persists=True) as server:
         yield server
 
 

@@ -108,7 +108,7 @@ async def test_an_empty_redis_is_noticed(own_redis_server: RedisServer, mirror: 
 
 
 async def test_a_redis_that_kept_everything_is_not_read_anew(tmp_path: Path, mirror: Mirror) -> None:
-    with RedisServer(tmp_path, persists=True) as server:
+    with RedisServer(tmp_path, is_limited=True, persists=True) as server:
         one = await mirror(server)
         await one.add(1)
         await one.has(1)

@@ -77,7 +77,7 @@ class Writers:
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_no_change_is_missing(tmp_path: Path, seed: int) -> None:
     chosen = random.Random(seed)
-    with RedisServer(tmp_path, persists=True) as server:
+    with RedisServer(tmp_path, is_limited=True, persists=True) as server:
         async with mirroring() as mirror:
             mirrors = [await mirror(server) for _ in range(3)]
             faults = Faults(server, mirrors[0].connection.keys.changes, chosen)
