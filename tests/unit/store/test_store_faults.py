@@ -342,7 +342,7 @@ async def test_a_session_that_is_recovered_has_a_greater_fence_than_before(own_r
     await caught_up(there)
     before = await there.take("ses_1", here.store.ownership("ses_1"))
     async with there.behind(), here.behind():
-        await here.connection.call("FLUSHALL")
+        await own_replicas.server.flush()
         later = await own_replicas.start_one()
         await later.store.restore(a_session())
         assert later.store.ownership("ses_1").fence > before.fence
