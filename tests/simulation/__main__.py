@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from tests.simulation.history import NODES, RATE, SESSIONS, FaultKind, History, drawn
-from tests.simulation.judge import violations_by_kind
+from tests.simulation.invariants import violations_by_kind
 from tests.simulation.shrinking import shrunk
 from tests.simulation.world import SimulationOutcome, World
 

@@ -1,21 +1,22 @@
-"""The truth about a simulation, and what must always hold. Every write, act, token and callback passes here."""
+"""The truth about a simulation, and what must always hold. Every write, act and token passes here."""
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from manager_agent.replicas.lease import LEASE
 from manager_agent.session.session import FAILURES, GIVES_TOKENS, EndReason, Session
+from tests.simulation.callback_judge import CallbackJudge
 from tests.simulation.history import FaultKind
+from tests.simulation.invariants import Invariant, InvariantViolation
 
 if TYPE_CHECKING:
-    from tests.simulation.simulated_redis import CallbackRecord, SimulatedSession, Written
+    from tests.simulation.simulated_redis import SimulatedSession, Written
     from tests.simulation.world import World
 
 TAKE_OVER_MAX = 10.0
@@ -39,31 +40,6 @@ HINDER_TAKERS = frozenset(
     }
 )
 """They may keep the heirs of a dead replica from taking over."""
-
-
-class Invariant(StrEnum):
-    EARLY_TOKEN = "a token before all services were ready"
-    STALE_TOKEN = "a token of a state that was over when it was asked for"
-    LOST_SESSION = "an acknowledged session was lost"
-    TWO_OWNERS = "a replica acted for the session of another"
-    LATE_TAKE_OVER = "sessions of a dead replica were not taken over in time"
-    NEEDLESS_TAKE_OVER = "sessions were taken from a replica that was well"
-    OVER_CAPACITY = "a service has more sessions than its capacity"
-    CALLBACK_LOST = "a callback was lost"
-    CALLBACK_ORDER = "callbacks came out of order"
-    ROOM_LEFT = "a room was left after the end of its session"
-    NO_END = "a session did not end"
-
-
-@dataclass(frozen=True, slots=True)
-class InvariantViolation:
-    invariant: Invariant
-    at: float
-    """Seconds since the start."""
-    about: str
-
-    def __str__(self) -> str:
-        return f"{self.at:9.3f} s  {self.invariant}: {self.about}"
 
 
 @dataclass(eq=False, slots=True)
@@ -94,13 +70,14 @@ class Judge:
         self.violations: list[InvariantViolation] = []
         self.sessions: dict[str, SessionTruth] = {}
         self.reasons: Counter[str] = Counter()
-        self.acts = self.tokens = self.callbacks = self.takes = self.writes = 0
+        self.acts = self.tokens = self.takes = self.writes = 0
         self._ready: set[tuple[str, str]] = set()
         self._in_use: Counter[str] = Counter()
         self._digest = hashlib.blake2b(digest_size=8)
         self._redis_slow_until = self._uneasy_until = self._takers_hindered_until = -math.inf
         """Until when a session's end, and a take-over, may take longer."""
         self._latest_fault_until = -math.inf
+        self.callbacks = CallbackJudge(world, self)
 
     def digest(self, *parts: object) -> None:
         self._digest.update(f"{self._heap.now:.6f} {parts}".encode())
@@ -139,9 +116,9 @@ class Judge:
             self.digest("write", session_id, after.version, after.owner, after.fence, after.session.revision)
         else:
             self.digest("remove", session_id)
+            self.callbacks.removed(session_id)
         if before is not None and after is not None and before.fence != after.fence:
             self.takes += 1
-            return
         self._count(was, now)
         self._follow(session_id, was, now)
 
@@ -242,7 +219,7 @@ class Judge:
         if truth is None:
             return
         truth.was_rolled_back = True
-        truth.due_callbacks = None
+        self.callbacks.has_lost(session_id)
         if truth.gives_tokens:
             truth.gave_tokens_until = self._heap.now
         truth.gives_tokens = current is not None and current.session.state in GIVES_TOKENS
@@ -315,19 +292,6 @@ class Judge:
     def manager_joined(self, session_id: str) -> None:
         self.digest("manager", session_id)
 
-    # --- callbacks ---
-
-    def callback_received(self, record: CallbackRecord) -> None:
-        self.callbacks += 1
-        self.digest("callback", record.session_id, record.revision)
-        truth = self.sessions[record.session_id]
-        assert truth.received is not None
-        if record.revision in truth.received:
-            return
-        if truth.received and record.revision < truth.received[-1] and not truth.was_rolled_back:
-            self.violated(Invariant.CALLBACK_ORDER, f"{record.session_id}: {record.revision} after {truth.received}")
-        truth.received.append(record.revision)
-
     # --- the end ---
 
     def check_end(self) -> None:
@@ -338,17 +302,9 @@ class Judge:
             if truth.end is None:
                 lost = session_id not in self._world.redis.sessions
                 self.violated(Invariant.LOST_SESSION if lost else Invariant.NO_END, session_id)
-            elif truth.due_callbacks is not None and set(truth.due_callbacks) - set(truth.received or ()):
-                missing = sorted(set(truth.due_callbacks) - set(truth.received or ()))
-                self.violated(Invariant.CALLBACK_LOST, f"{session_id}: {missing} of {truth.due_callbacks}")
+            else:
+                self.callbacks.check_end(session_id, truth)
 
 
 def _in_use(session: Session | None) -> list[str]:
     return [] if session is None or session.over else [service.service_id for service in session.services]
-
-
-def violations_by_kind(violations: Iterable[InvariantViolation]) -> dict[Invariant, list[InvariantViolation]]:
-    found: defaultdict[Invariant, list[InvariantViolation]] = defaultdict(list)
-    for one in violations:
-        found[one.invariant].append(one)
-    return dict(found)

@@ -23,6 +23,10 @@ class ProtocolRules:
     stops_before_hand_over = True
     puts_back = True
     """Whether replicas store what Redis has lost."""
+    puts_callbacks_back = True
+    """With the session that they are of."""
+    remembers_what_it_told = True
+    """Whether a replica tells no callback again because Redis does not know that it was told."""
     recovers_rooms = True
     takes_only_from_the_dead = True
 

@@ -49,7 +49,6 @@ class SessionLoop:
         self._planned: tuple[Session, float] | None = None
         """For what the plan was made, until it wakes up."""
         self._is_recording = False
-        self._is_delivering = False
         self._recorded = 0
 
     # --- planning ---
@@ -335,28 +334,32 @@ class SessionLoop:
 
     def deliver(self) -> None:
         """Deliver the callbacks of the session, one after another."""
-        if self._is_delivering or self.stored is None:
+        if self._id in self._replica.delivering or self.stored is None:
             return
         record = self._replica.first_callback(self._id)
         if record is None:
             return
-        self._is_delivering = True
+        self._replica.delivering.add(self._id)
         chances = self._world.chances_of(self._id)
 
         def answered() -> None:
             if chances.random() < 0.05:  # the receiver fails, or its answer is lost
                 if chances.random() < 0.5:
-                    self._world.judge.callback_received(record)
+                    self._world.judge.callbacks.received(self._replica.id, record)
                 self._replica.later(1.0, again)
                 return
-            self._world.judge.callback_received(record)
+            self._world.judge.callbacks.received(self._replica.id, record)
             self._replica.call(delivered)
 
         def delivered() -> None:
+            self._world.judge.callbacks.told(self._replica.id, record)
             self._replica.callback_delivered(record, again)
 
         def again() -> None:
-            self._is_delivering = False
-            self.deliver()
+            self._replica.delivering.discard(self._id)
+            self._replica.deliver(self._id)
 
-        self._heap.after(chances.uniform(0.005, 0.03), answered)
+        if self._replica.has_told(record):  # Redis does not know that, or not any more
+            self._replica.callback_delivered(record, again)
+        else:
+            self._heap.after(chances.uniform(0.005, 0.03), answered)

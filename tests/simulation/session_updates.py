@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 RETRY = 0.5
 """Seconds until the outcome of an action is written again when Redis was away."""
+OWNER_POLL = 0.05
+"""Seconds until a session that Redis has lost is written again: its owner puts it back."""
 
 Updated = Callable[[SimulatedSession | None, bool], None]
 """Takes the session as it is then, None if it is not known or Redis was away, and whether it was changed."""
@@ -83,10 +85,12 @@ class SessionUpdates:
 
     def _swapped(self, session_id: str, after: Session, answer: tuple[bool, SimulatedSession | None, str]) -> None:
         written, stored, full = answer
-        if stored is None and self._redis.run != self._replica.run:
-            self._replica.read_anew()  # Redis may have lost it: that says nothing about the session
-            self._done(session_id, None, False)
-        elif stored is None:
+        if self._replica.has_lost(session_id, stored):
+            if self._redis.run != self._replica.run:
+                self._replica.read_anew()
+            self._replica.later(OWNER_POLL, self._work, session_id)
+            return
+        if stored is None:
             self._replica.forget(session_id)
             self._done(session_id, None, False)
         else:

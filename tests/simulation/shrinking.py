@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tests.simulation.history import History, SimulatedFault
-from tests.simulation.judge import Invariant, InvariantViolation
+from tests.simulation.invariants import Invariant, InvariantViolation
 from tests.simulation.world import World
 
 BEFORE = 130.0

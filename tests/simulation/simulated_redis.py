@@ -83,6 +83,8 @@ class SimulatedRedis:
         self._recent: deque[Written] = deque()
         self.lost: dict[str, SimulatedSession | None] = {}
         """What mirrors have of the sessions that Redis came back without, until they read the state anew."""
+        self._lost_callbacks: dict[str, list[CallbackRecord]] = {}
+        """Those that mirrors have of these sessions."""
         self.commands = 0
 
     # --- sessions ---
@@ -153,7 +155,17 @@ class SimulatedRedis:
         version = lost.version if known is None or known.version < lost.version else known.version + 1
         stored = replace(lost, version=version, run=self.run)
         self._commit(session_id, stored, ())
+        if RULES.puts_callbacks_back:
+            self._put_callbacks_back(lost.session)
         return stored
+
+    def _put_callbacks_back(self, session: Session) -> None:
+        """Those that belong to what a replica knows of the session."""
+        lost = self._lost_callbacks.get(session.session_id, [])
+        known = [record for record in lost if record.revision <= session.state_revision]
+        waiting = {record.revision: record for record in (*known, *self.outbox.get(session.session_id, ()))}
+        if waiting:
+            self.outbox[session.session_id] = deque(waiting[revision] for revision in sorted(waiting))
 
     def remove(self, session_id: str, fence: int) -> bool:
         known = self.sessions.get(session_id)
@@ -241,7 +253,7 @@ class SimulatedRedis:
         self.is_down = True
 
     def come_back(self) -> None:
-        self.is_down, self.is_recovered, self.lost = False, False, {}
+        self.is_down, self.is_recovered, self.lost, self._lost_callbacks = False, False, {}, {}
         self.run += 1
 
     def come_back_without_the_last(self) -> list[Written]:
@@ -254,7 +266,7 @@ class SimulatedRedis:
             self._log(written.session_id, written.before)
             waiting = self.outbox.get(written.session_id)
             while written.callbacks and waiting and waiting[-1].revision >= written.callbacks[0].revision:
-                waiting.pop()
+                self._lost_callbacks.setdefault(written.session_id, []).append(waiting.pop())
         self._recent.clear()
         return lost
 
@@ -263,6 +275,7 @@ class SimulatedRedis:
         self.come_back()
         lost = list(self.sessions.values())
         self.lost = dict(self.sessions)
+        self._lost_callbacks = {session_id: list(waiting) for session_id, waiting in self.outbox.items()}
         for kept in (self.sessions, self.owned_by, self.outbox, self._past):
             kept.clear()
         self.counters.clear()

@@ -47,6 +47,10 @@ class SimulatedReplica:
         self.run, self.is_recovered = 0, False
         """In which life of Redis this replica has read the state; 0: not yet."""
         self.own_outbox: dict[str, deque[CallbackRecord]] = {}
+        self.told: dict[str, set[int]] = {}
+        """The revisions of each session whose callbacks this replica has told."""
+        self.delivering: set[str] = set()
+        """The sessions of which a callback is on its way."""
         self._managers_due_at = -math.inf
         self._is_reading = False
         self.membership = SimulatedMembership(self)
@@ -59,6 +63,11 @@ class SimulatedReplica:
     @property
     def is_draining(self) -> bool:
         return self.membership.is_draining
+
+    @property
+    def has_read_all(self) -> bool:
+        """Whether it knows what Redis has, but for what is on its way."""
+        return self.run == self.world.redis.run and not self.link.is_behind
 
     # --- being a process ---
 
@@ -158,6 +167,7 @@ class SimulatedReplica:
     def forget(self, session_id: str) -> None:
         """It is not in Redis any more."""
         self.known.pop(session_id, None)
+        self.told.pop(session_id, None)
         self._let_go(session_id)
         if (visit := self.visits.get(session_id)) is not None:
             visit.leave()
@@ -266,6 +276,13 @@ class SimulatedReplica:
         self._owner_is(session_id, stored)
         self._tell_waiters(session_id, stored)
 
+    def has_lost(self, session_id: str, stored: SimulatedSession | None) -> bool:
+        """Whether this replica knows more of a session than is stored, and it will be put back or forgotten."""
+        known, redis = self.known.get(session_id), self.world.redis
+        if known is None or session_id not in redis.lost:
+            return stored is None and self.run != redis.run
+        return stored is None or stored.order < known.order
+
     def _put_back(self, known: SimulatedSession, seen: SimulatedSession | None) -> None:
         """Redis has lost what this replica knows of a session."""
         session_id = known.session.session_id
@@ -275,6 +292,7 @@ class SimulatedReplica:
                 self.forget(session_id)
             else:
                 self._take_as_read(session_id, stored)
+                self.deliver(session_id)
 
         self.link.ask(lambda: self.world.redis.put_back(known, seen), put_back, lambda: None)
 
@@ -292,6 +310,11 @@ class SimulatedReplica:
 
     # --- callbacks ---
 
+    def deliver(self, session_id: str) -> None:
+        """Deliver the callbacks of the session if it is this replica's."""
+        if (loop := self.loops.get(session_id)) is not None:
+            loop.deliver()
+
     def has_written(self, session_id: str, after: Session) -> None:
         if not RULES.callbacks_are_in_the_outbox and after.state_revision == after.revision:
             record = CallbackRecord(session_id, after.state_revision, after.over)
@@ -303,11 +326,16 @@ class SimulatedReplica:
         waiting = self.own_outbox.get(session_id)
         return waiting[0] if waiting else None
 
+    def has_told(self, record: CallbackRecord) -> bool:
+        return record.revision in self.told.get(record.session_id, ())
+
     def callback_delivered(self, record: CallbackRecord, then: Callable[[], None]) -> None:
         if not RULES.callbacks_are_in_the_outbox:
             self.own_outbox[record.session_id].popleft()
             then()
             return
+        if RULES.remembers_what_it_told:
+            self.told.setdefault(record.session_id, set()).add(record.revision)
         self.link.ask(lambda: self.world.redis.delivered(record), lambda _: then(), lambda: self.later(1.0, then))
 
     # --- waiting ---

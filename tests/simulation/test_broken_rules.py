@@ -14,7 +14,7 @@ from manager_agent.session import transitions
 from manager_agent.session.attempt import ServiceState
 from manager_agent.session.session import Session
 from tests.simulation.history import FaultKind, History, PlannedSession, SimulatedFault
-from tests.simulation.judge import Invariant
+from tests.simulation.invariants import Invariant
 from tests.simulation.protocol_rules import RULES
 from tests.simulation.world import World
 
@@ -171,6 +171,37 @@ BROKEN = [
         forgets_what_was_begun,
         {Invariant.ROOM_LEFT, Invariant.LOST_SESSION},
         ((SLOW, 4.0, 6.0), (KILL, 8.0, 3.0)),
+        sessions=80,
+    ),
+    BrokenRule(
+        "nothing is put back",
+        rule("puts_back"),
+        {Invariant.CALLBACK_LOST},
+        ((SLOW, 4.0, 8.0), (FaultKind.REDIS_EMPTY, 7.0, 2.0)),
+        sessions=80,
+        first_seed=4,
+    ),
+    BrokenRule(
+        "callbacks are not put back",
+        rule("puts_callbacks_back"),
+        {Invariant.CALLBACK_LOST},
+        ((SLOW, 4.0, 8.0), (FaultKind.REDIS_EMPTY, 7.0, 2.0)),
+        sessions=80,
+        first_seed=4,
+    ),
+    BrokenRule(
+        "callbacks of lost writes are not put back",
+        rule("puts_callbacks_back"),
+        {Invariant.CALLBACK_LOST},
+        ((SLOW, 4.0, 8.0), (FaultKind.REDIS_ROLLBACK, 7.0, 2.0)),
+        sessions=80,
+        first_seed=2,
+    ),
+    BrokenRule(
+        "told again if Redis does not know it",
+        rule("remembers_what_it_told"),
+        {Invariant.CALLBACK_TWICE},
+        ((SLOW, 4.0, 8.0), (FaultKind.REDIS_EMPTY, 7.0, 2.0)),
         sessions=80,
     ),
     BrokenRule("owned and not attended", rule("begins_what_it_gains"), {Invariant.NO_END}, ((KILL, 10.0, 3.0),)),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.simulation.history import FaultKind, History, SimulatedFault, drawn
-from tests.simulation.judge import Invariant
+from tests.simulation.invariants import Invariant
 from tests.simulation.protocol_rules import RULES
 from tests.simulation.shrinking import first_violation, shrunk
 from tests.simulation.world import World

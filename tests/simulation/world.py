@@ -17,7 +17,8 @@ from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.identities import Identities
 from tests.simulation.event_heap import EventHeap
 from tests.simulation.history import START, FaultKind, History, PlannedSession, SimulatedFault
-from tests.simulation.judge import InvariantViolation, Judge, SessionTruth
+from tests.simulation.invariants import InvariantViolation
+from tests.simulation.judge import Judge, SessionTruth
 from tests.simulation.reconciling import SimulatedReconciler
 from tests.simulation.simulated_client import SimulatedClient
 from tests.simulation.simulated_livekit import SimulatedLiveKit, SimulatedRoom
@@ -123,7 +124,7 @@ class World:
             acknowledged=acknowledged,
             tokens=judge.tokens,
             acts=judge.acts,
-            callbacks=judge.callbacks,
+            callbacks=judge.callbacks.count,
             writes=judge.writes,
             commands=self.redis.commands,
             takes=judge.takes,
@@ -166,6 +167,7 @@ class World:
     def stopped(self, replica: SimulatedReplica) -> None:
         """A replica has ended in order; another one is started in its place."""
         replica.is_alive, self._live = False, None
+        self.judge.callbacks.replica_gone(replica.id)
         if self.replicas.get(replica.number) is replica:
             self.heap.after(1.0, self._start, replica.number)
 
@@ -215,6 +217,7 @@ class World:
         self._watching.pop(session_id, None)
         for replica in self.replicas.values():
             replica.known.pop(session_id, None)
+            replica.told.pop(session_id, None)
 
     def _webhook(
         self, room: SimulatedRoom, event: str, participant: ParticipantInfo | None, chances: random.Random
@@ -260,6 +263,7 @@ class World:
             case FaultKind.KILL:
                 replica.kill()
                 self._live = None
+                self.judge.callbacks.replica_gone(replica.id)
                 self.judge.replica_died(replica.id)
                 self.heap.at(until, self._start, replica.number)
             case FaultKind.FREEZE:
@@ -273,6 +277,7 @@ class World:
             case FaultKind.REDIS_SLOW:
                 self.redis_slow_until = until
             case FaultKind.REDIS_RESTART | FaultKind.REDIS_ROLLBACK | FaultKind.REDIS_EMPTY:
+                self.judge.callbacks.redis_stops({one.id for one in self.live() if one.has_read_all})
                 self.redis.stop()
                 self.heap.at(until, self._redis_comes_back, fault.kind)
             case FaultKind.LIVEKIT_AWAY:
@@ -304,5 +309,6 @@ class World:
             self.judge.recount()
         else:
             self.redis.come_back()
+        self.judge.callbacks.redis_is_back()
         for replica in self.live():
             replica.later(replica.chances.uniform(0.0, 1.0), replica.read_anew)
