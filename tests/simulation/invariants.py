@@ -20,6 +20,7 @@ class Invariant(StrEnum):
     CALLBACK_ORDER = "callbacks came out of order"
     CALLBACK_TWICE = "a callback was told again by the replica that had told it"
     ROOM_LEFT = "a room was left after the end of its session"
+    NO_MANAGER = "a session whose room lost its node was without a manager"
     NO_END = "a session did not end"
 
 

@@ -25,6 +25,8 @@ ROOM_LEFT_MAX = 60.0
 """Seconds after the end of a session until which its room may exist, while LiveKit and Redis are well."""
 
 
+MANAGER_BACK_MAX = 15.0
+"""Seconds after the loss of a LiveKit node, and after the last fault, within which its rooms have managers again."""
 RECOVERS_WITHIN = 25.0
 """Seconds after the last fault within which sessions that are awaited have their services."""
 HARMLESS = frozenset({FaultKind.WEBHOOKS_LOST, FaultKind.LISTS_LAG, FaultKind.SERVICE_DOWN})
@@ -202,6 +204,27 @@ class Judge:
                 self.violated(Invariant.ROOM_LEFT, f"{name}, whose session ended with {truth.end}")
 
     # --- losses ---
+
+    def room_lost(self, session_id: str) -> None:
+        """The LiveKit node of its room is dead."""
+        self.sessions[session_id].room_lost = True
+        self._heap.after(MANAGER_BACK_MAX, self._check_manager, session_id)
+
+    def _check_manager(self, session_id: str, tries: int = 3) -> None:
+        """The session is over, or has a manager. It may lack one for a moment, when it is handed over."""
+        stored, due = self._world.redis.sessions.get(session_id), self._latest_fault_until + MANAGER_BACK_MAX
+        if stored is None or stored.session.over:
+            return
+        if self._heap.now < due:
+            self._heap.at(due, self._check_manager, session_id)
+            return
+        room = self._world.livekit.rooms.get(stored.session.room_name)
+        if room is not None and list(room.managers):
+            return
+        if tries > 1:
+            self._heap.after(2.0, self._check_manager, session_id, tries - 1)
+        else:
+            self.violated(Invariant.NO_MANAGER, f"{session_id} is {stored.session.state}")
 
     def rolled_back(self, lost: Iterable[Written]) -> None:
         """Redis came back without these writes. What was told meanwhile counts no more."""

@@ -28,6 +28,8 @@ class ProtocolRules:
     remembers_what_it_told = True
     """Whether a replica tells no callback again because Redis does not know that it was told."""
     recovers_rooms = True
+    moves_rooms = True
+    """Whether the room of a dead LiveKit node is moved to another one when a manager is sent."""
     takes_only_from_the_dead = True
 
     def may_swap(self, known: SimulatedSession, expected: SimulatedSession) -> bool:

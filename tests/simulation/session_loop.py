@@ -26,7 +26,8 @@ from manager_agent.session.presence_transitions import unlisted
 from manager_agent.session.retries import invite_started
 from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
-from tests.simulation.simulated_livekit import NoRoom, SimulatedRoom
+from tests.simulation.protocol_rules import RULES
+from tests.simulation.simulated_livekit import LiveKitBusy, NoRoom, SimulatedRoom
 from tests.simulation.simulated_redis import SimulatedSession
 
 if TYPE_CHECKING:
@@ -190,12 +191,21 @@ class SessionLoop:
 
     def _dispatch(self, session: Session) -> None:
         asked_at, worker = self._heap.now, self._replica.id
+        livekit, chances = self._world.livekit, self._world.chances_of(self._id)
+
+        def dispatch() -> None:
+            try:
+                livekit.dispatch(session.room_name, session, worker)
+            except LiveKitBusy:
+                if RULES.moves_rooms:
+                    livekit.create(session, worker, chances)
+                    livekit.dispatch(session.room_name, session, worker)
 
         def answered(answer: object) -> None:
             if isinstance(answer, NoRoom):
                 self._tell(ev.RoomMissed(self._heap.now, asked_at))
 
-        self._ask("dispatch", lambda: self._world.livekit.dispatch(session.room_name, session, worker), answered)
+        self._ask("dispatch", dispatch, answered)
 
     def _invite(self, entry: int, session: Session) -> None:
         attempt = session.services[entry].current

@@ -19,12 +19,16 @@ WEBHOOK_LOST, WEBHOOK_DOUBLED, WEBHOOK_LATE = 0.01, 0.01, 0.02
 """The chances of each webhook."""
 DISPATCH_TAKES = 0.25
 """Seconds from a dispatch to the offer of its job: LiveKit waits for bids of other nodes."""
-SILENT_FOR = 25.0
-"""Seconds for which the rooms of a node that was killed stay listed."""
+SILENT, SILENT_FOR = 0.3, 150.0
+"""The share of the rooms of a killed node that stay listed, and the seconds until LiveKit does not know them either."""
 
 
 class LiveKitAway(Exception):
     """LiveKit did not answer."""
+
+
+class LiveKitBusy(LiveKitAway):
+    """The node that has the room did not answer."""
 
 
 class NoRoom(Exception):
@@ -69,8 +73,6 @@ class SimulatedRoom:
     dispatches: int = 0
     participants: dict[str, InRoom] = field(default_factory=dict)
     left_lately: list[tuple[float, ParticipantInfo]] = field(default_factory=list)
-    lost_at: float | None = None
-    """When its node was killed."""
 
     @property
     def managers(self) -> Iterable[ManagerWatch]:
@@ -94,19 +96,26 @@ class SimulatedLiveKit:
     # --- the server API ---
 
     def create(self, session: Session, worker: str, chances: random.Random) -> SimulatedRoom:
-        """The room of that name, made now unless it exists, and then with a dispatch of a manager."""
+        """The room of that name, made now unless it exists, and then with a dispatch of a manager. If its node is dead,
+        another one has it from now on."""
         self._require()
         if (room := self.rooms.get(session.room_name)) is not None:
             return room
-        self.silent.pop(session.room_name, None)
         self._made += 1
         node = self._made % LIVEKIT_NODES
+        if (moved := self.silent.pop(session.room_name, None)) is not None:
+            moved.node, moved.participants = node, {}
+            self.rooms[moved.name] = moved
+            return moved
         room = SimulatedRoom(session.room_name, f"RM_{self._made}", node, self._heap.now, session, chances)
         self.rooms[room.name] = room
         self._dispatch(room, session, worker)
         return room
 
     def dispatch(self, name: str, session: Session, worker: str) -> None:
+        self._require()
+        if name in self.silent:
+            raise LiveKitBusy
         self._dispatch(self._room(name), session, worker)
 
     def record(self, name: str, sid: str, session: Session) -> None:
@@ -264,9 +273,9 @@ class SimulatedLiveKit:
     def kill_node(self, node: int) -> None:
         """Its rooms are gone, without a word. Lists have them for a while."""
         for room in [room for room in self.rooms.values() if room.node == node % LIVEKIT_NODES]:
-            shown, room.lost_at = dict(room.participants), self._heap.now
+            shown = dict(room.participants)
             self._close(room)
-            if room.chances.random() < 0.3:
+            if room.chances.random() < SILENT:
                 room.participants = {name: InRoom(one.info) for name, one in shown.items()}
                 self.silent[room.name] = room
                 self._heap.after(SILENT_FOR, self._forget, room)

@@ -204,6 +204,13 @@ BROKEN = [
         ((SLOW, 4.0, 8.0), (FaultKind.REDIS_EMPTY, 7.0, 2.0)),
         sessions=80,
     ),
+    BrokenRule(
+        "no room is moved from a dead node",
+        rule("moves_rooms"),
+        {Invariant.NO_MANAGER},
+        ((FaultKind.LIVEKIT_NODE_KILL, 12.0, 1.0),),
+        sessions=80,
+    ),
     BrokenRule("owned and not attended", rule("begins_what_it_gains"), {Invariant.NO_END}, ((KILL, 10.0, 3.0),)),
 ]
 

@@ -297,7 +297,7 @@ class World:
         self.livekit.kill_node(number)
         for name, room in before.items():
             if name not in self.livekit.rooms:
-                self.judge.sessions[room.specified.session_id].room_lost = True
+                self.judge.room_lost(room.specified.session_id)
 
     def _redis_comes_back(self, kind: FaultKind) -> None:
         if not self.redis.is_down:
