@@ -5,13 +5,18 @@ PURE. Of several changes of one record only the result is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from manager_agent.records.records import Kind, Record
 
 CHANGES_MAX = 50_000
 BYTES_MAX = 64 * 1024 * 1024
+GROUP_MAX, GROUP_BYTES_MAX = 200, 1024 * 1024
+"""Changes that are written by one script, which no other client of Redis interrupts."""
+
+Place = tuple[Kind, str]
+"""Kind and key of a record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +29,10 @@ class RecordChange:
     """It was deleted before it was put, so that it comes last."""
 
     @property
+    def place(self) -> Place:
+        return self.kind, self.key
+
+    @property
     def size(self) -> int:
         """Bytes."""
         return len(self.key) + (0 if self.record is None else len(self.record.value))
@@ -34,7 +43,7 @@ class PendingChanges:
 
     def __init__(self, *, changes_max: int = CHANGES_MAX, bytes_max: int = BYTES_MAX) -> None:
         self._changes_max, self._bytes_max = changes_max, bytes_max
-        self._changes: dict[tuple[Kind, str], RecordChange] = {}
+        self._changes: dict[Place, RecordChange] = {}
         self._bytes = 0
         self.lost = 0
         """Changes that were given up."""
@@ -42,12 +51,14 @@ class PendingChanges:
     def __len__(self) -> int:
         return len(self._changes)
 
-    def places(self) -> set[tuple[Kind, str]]:
-        """Kind and key of each."""
+    def places(self) -> set[Place]:
         return set(self._changes)
 
+    def of(self, place: Place) -> RecordChange | None:
+        return self._changes.get(place)
+
     def add(self, change: RecordChange) -> None:
-        place = (change.kind, change.key)
+        place = change.place
         before = self._changes.get(place)
         if before is not None:
             self._bytes -= before.size
@@ -72,3 +83,17 @@ class PendingChanges:
         later = self.take()
         for change in (*taken, *later):
             self.add(change)
+
+
+def groups_of(changes: Sequence[RecordChange]) -> Iterator[Sequence[RecordChange]]:
+    """The changes in order, in groups within the bounds. A single change may be greater."""
+    group: list[RecordChange] = []
+    size = 0
+    for change in changes:
+        if group and (len(group) >= GROUP_MAX or size + change.size > GROUP_BYTES_MAX):
+            yield group
+            group, size = [], 0
+        group.append(change)
+        size += change.size
+    if group:
+        yield group

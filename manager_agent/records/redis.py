@@ -4,7 +4,8 @@ Changes are queued on the event loop and written in order, in groups, each by on
 the changelog. While Redis is away they stay pending, and are written once it is back; those who wait for them get
 RedisAway meanwhile. A group whose answer was lost is written again: what is put twice is there once.
 
-Whichever replica writes last wins. Where that is not enough, the listener of a kind merges (records.py, Listener).
+Whichever replica writes last wins. Where that is not enough, the listener of a kind merges (records.py, Listener). In
+the end every replica was told of what is stored, also if that is its own and crossed another's (crossed_changes.py).
 
 Instants are by the clock of the replica that wrote them, and compared with that of the one that reads: Record.ahead is
 0. So the machines' clocks must agree to a few seconds. By as much a record may expire earlier or later at one replica
@@ -14,14 +15,15 @@ than at another; it is removed for all only EXPIRED_KEPT after it expired.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
 import structlog
 
 from manager_agent.clock import Clock
+from manager_agent.records.crossed_changes import CrossedChanges
 from manager_agent.records.listeners import RecordListeners
-from manager_agent.records.pending_changes import PendingChanges, RecordChange
+from manager_agent.records.pending_changes import PendingChanges, Place, RecordChange, groups_of
 from manager_agent.records.record_entries import StoredRecord, arguments_of, order_of, read_entry, read_stored
 from manager_agent.records.records import Kind, Listener, ReadAnew, Record, RecordStats
 from manager_agent.records.written_changes import WrittenChanges
@@ -36,8 +38,6 @@ RETRY = 0.5
 """Seconds until Redis is tried again."""
 PATIENCE = 5.0
 """The most seconds that anyone waits for Redis."""
-GROUP_MAX, GROUP_BYTES_MAX = 200, 1024 * 1024
-"""Changes that are written by one script, which no other client of Redis interrupts."""
 READ_AT_ONCE = 200
 SWEEP_INTERVAL = 60.0
 """Seconds between two removals of expired records."""
@@ -67,13 +67,15 @@ class RedisRecords:
         self._clock, self._replica_id, self._retry = clock, replica_id, retry
         self._pending = PendingChanges() if pending is None else pending
         self._written, self._listeners = WrittenChanges(), RecordListeners()
+        self._crossed = CrossedChanges(self._last_change)
         self._epoch: bytes | None = None
         """Of Redis, when the records were last read anew."""
-        self._changed_meanwhile: set[tuple[Kind, str]] | None = None
+        self._changed_meanwhile: set[Place] | None = None
         """What this replica changes while the records are being read; None while they are not."""
         self._reading = asyncio.Lock()
-        self._writing, self._under_way = asyncio.Lock(), 0
-        """The changes that are being written are no longer pending there."""
+        self._writing = asyncio.Lock()
+        self._under_way: dict[Place, RecordChange] = {}
+        """The changes that are being written, which are no longer pending."""
         self._waiting: list[asyncio.Future[bool]] = []
         self._wanted = asyncio.Event()
         self._away: RedisAway | None = None
@@ -89,7 +91,7 @@ class RedisRecords:
     @property
     def stats(self) -> RecordStats:
         return RecordStats(
-            len(self._pending) + self._under_way, self._away is not None, self._pending.lost + self._faults
+            len(self._pending) + len(self._under_way), self._away is not None, self._pending.lost + self._faults
         )
 
     async def start(self) -> None:
@@ -135,13 +137,17 @@ class RedisRecords:
     def _add(self, change: RecordChange) -> None:
         self._pending.add(change)
         if self._changed_meanwhile is not None:
-            self._changed_meanwhile.add((change.kind, change.key))
+            self._changed_meanwhile.add(change.place)
         self._wanted.set()
 
     def _add_again(self, lost: RecordChange) -> None:
         """Redis has lost this change, unless a later one of its record is pending."""
-        if (lost.kind, lost.key) not in self._pending.places():
+        if self._pending.of(lost.place) is None:
             self._add(lost)
+
+    def _last_change(self, place: Place) -> RecordChange | None:
+        """Of this record by this replica; None once the changelog has shown it."""
+        return self._pending.of(place) or self._under_way.get(place) or self._written.of(place)
 
     async def committed(self) -> None:
         """Raises RedisAway."""
@@ -175,9 +181,10 @@ class RedisRecords:
         async with self._writing:
             self._wanted.clear()
             changes, waiting, self._waiting = self._pending.take(), self._waiting, []
-            self._under_way, written, are_all_written = len(changes), 0, False
+            self._under_way = {change.place: change for change in changes}
+            written, are_all_written = 0, False
             try:
-                for group in _groups(changes):
+                for group in groups_of(changes):
                     await self._write_group(group)
                     written += len(group)
                 are_all_written = True
@@ -186,7 +193,7 @@ class RedisRecords:
             else:
                 self._succeeded()
             finally:
-                self._under_way = 0
+                self._under_way = {}
                 self._pending.give_back(changes[written:])
                 for done in waiting:
                     if not done.done():
@@ -198,12 +205,15 @@ class RedisRecords:
         arguments = [self._replica_id, *arguments_of(group, kinds)]
         try:
             entries = await self._connection.run(CHANGE, [keys.changes, *places], arguments)
-            self._written.watch([one.decode() for one in entries], group, self._changelog.position)
         except RedisAway:
             raise
         except Exception:
             self._faults += len(group)
             log.exception("records_fault", changes=len(group))
+        else:
+            self._written.watch([one.decode() for one in entries], group, self._changelog.position)
+            for change in group:
+                del self._under_way[change.place]
 
     def _failed(self, why: RedisAway) -> None:
         """Log it, once until a write succeeds."""
@@ -239,15 +249,19 @@ class RedisRecords:
         return [stored.record for stored in in_order if stored.record.is_live(now)]
 
     def _apply(self, entry: Entry) -> None:
-        """A change that is in the changelog. Those of this replica are known."""
+        """A change that is in the changelog. Those of this replica are known, unless they crossed another."""
         try:
             change = read_entry(entry.fields)
         except ValueError:  # of a newer version of this program
             return
-        for lost in self._written.seen(entry.id, (change.kind, change.key)):
+        place = change.kind, change.key
+        for lost in self._written.seen(entry.id, place):
             self._add_again(lost)
-        is_over = change.record is not None and not change.record.is_live(self._clock())
-        if change.replica != self._replica_id and not is_over:
+        if change.replica != self._replica_id:
+            self._crossed.told(place)
+        elif not self._crossed.shown(place, change.record):
+            return
+        if change.record is None or change.record.is_live(self._clock()):
             self._listeners.tell(change.kind, change.record, change.key)
 
     async def _read_anew(self) -> None:
@@ -273,6 +287,8 @@ class RedisRecords:
                     self._changed_meanwhile = self._pending.places()
                 for kind in self._listeners.kinds:
                     records = await self.read(kind)
+                    for record in records:
+                        self._crossed.told((kind, record.key))
                     changed = {key for of_kind, key in self._changed_meanwhile if of_kind is kind}
                     keys = {record.key for record in records} | changed
                     self._listeners.tell_all(kind, records, keys, are_lost=are_lost)
@@ -299,17 +315,3 @@ class RedisRecords:
         except RedisAway:
             return
         self._swept_at = now
-
-
-def _groups(changes: Sequence[RecordChange]) -> Iterator[Sequence[RecordChange]]:
-    """The changes in order, in groups within the bounds. A single change may be greater."""
-    group: list[RecordChange] = []
-    size = 0
-    for change in changes:
-        if group and (len(group) >= GROUP_MAX or size + change.size > GROUP_BYTES_MAX):
-            yield group
-            group, size = [], 0
-        group.append(change)
-        size += change.size
-    if group:
-        yield group

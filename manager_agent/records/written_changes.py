@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from manager_agent.records.pending_changes import RecordChange
+from manager_agent.records.pending_changes import Place, RecordChange
 from manager_agent.records.record_entries import order_of
-from manager_agent.records.records import Kind
 
 WATCHED_MAX = 10_000
 """Changes. They are shown within milliseconds, unless the changelog can't be read."""
@@ -24,6 +23,10 @@ class WrittenChanges:
     def __len__(self) -> int:
         return len(self._watched)
 
+    def of(self, place: Place) -> RecordChange | None:
+        """The last one of this record."""
+        return next((change for change in reversed(self._watched.values()) if change.place == place), None)
+
     def watch(self, entry_ids: Iterable[str], changes: Iterable[RecordChange], position: str) -> None:
         """These were acknowledged. The id of an entry is empty if there is none, as nothing changed. `position`: up to
         here the changelog was read."""
@@ -33,7 +36,7 @@ class WrittenChanges:
         while len(self._watched) > self._watched_max:
             del self._watched[next(iter(self._watched))]
 
-    def seen(self, entry_id: str, place: tuple[Kind, str]) -> Sequence[RecordChange]:
+    def seen(self, entry_id: str, place: Place) -> Sequence[RecordChange]:
         """The changelog shows this change. Returns those that it should have shown before, of other records: they are
         lost."""
         order = order_of(entry_id)
@@ -41,7 +44,7 @@ class WrittenChanges:
         for one in earlier:
             del self._watched[one]
         earlier.pop(order, None)
-        return [change for change in earlier.values() if (change.kind, change.key) != place]
+        return [change for change in earlier.values() if change.place != place]
 
     def take(self) -> Sequence[RecordChange]:
         """All of them, which are no longer watched."""

@@ -36,11 +36,13 @@ class RedisReplica:
         return cls(replica_id, connection, changelog, records)
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Until the end of the block. Its changelog is read, unless Redis is away."""
+    async def running(self, *, writes: bool = True) -> AsyncIterator[None]:
+        """Until the end of the block. Its changelog is read, unless Redis is away. `writes`: otherwise what it changes
+        is under way until the records are started, or closed."""
         await self.connection.start()
         await self.changelog.start()
-        await self.records.start()
+        if writes:
+            await self.records.start()
         try:
             if not self.connection.is_away:
                 await self.changelog.caught_up()

@@ -62,9 +62,11 @@ async def test_replicas_are_told_of_each_others_changes_in_order(redis_server: R
         a.records.put(Kind.ANSWER, "1", b"by a")
         a.records.put(Kind.DELIVERY, "1", b"")
         await a.records.committed()
+        await b.changelog.caught_up()
         b.records.put(Kind.ANSWER, "1", b"by b")
         b.records.put(Kind.ANSWER, "2", b"by b")
         await b.records.committed()
+        await c.changelog.caught_up()
         c.records.delete(Kind.ANSWER, "2")
         c.records.delete(Kind.ANSWER, "never put")
         await c.records.committed()
@@ -74,6 +76,29 @@ async def test_replicas_are_told_of_each_others_changes_in_order(redis_server: R
         assert b.heard == [("1", b"by a"), ("2", None)]
         assert c.heard == [("1", b"by a"), ("1", b"by b"), ("2", b"by b")]
         assert await a.keys() == ["1"]
+
+
+@pytest.mark.parametrize("last", [b"by a", None])
+async def test_a_replica_is_told_of_its_own_change_that_was_written_after_one_that_it_heard_of_since(
+    redis_server: RedisServer, last: bytes | None
+) -> None:
+    """Else it would show what is stored no more, and a replica that starts later something else."""
+    a = RedisReplica.of(redis_server, "a", time.time)
+    heard: list[bytes | None] = []
+    a.records.listen(Kind.ANSWER, lambda record, _: heard.append(None if record is None else record.value))
+    async with a_replica(redis_server, "b") as b, a.running(writes=False):
+        if last is None:
+            a.records.delete(Kind.ANSWER, "k")
+        else:
+            a.records.put(Kind.ANSWER, "k", last)
+        b.records.put(Kind.ANSWER, "k", b"by b")
+        await b.records.committed()
+        await a.changelog.caught_up()
+        assert heard == [b"by b"]
+        await a.records.start()
+        await a.records.committed()
+        await a.changelog.caught_up()
+        assert heard == [b"by b", last]
 
 
 async def test_a_burst_of_changes_reaches_the_others_in_order(redis_server: RedisServer) -> None:

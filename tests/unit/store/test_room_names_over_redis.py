@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from itertools import count
 
@@ -27,7 +28,8 @@ NUMBERS = count()
 class NamingReplica:
     def __init__(self, server: RedisServer, replica_id: str) -> None:
         self.redis = RedisReplica.of(server, replica_id, time.time)
-        self.names = RoomNames(self.redis.records, time.time)
+        self._looked_at: float | None = None
+        self.names = RoomNames(self.redis.records, lambda: self._looked_at or time.time())
         self.store = IdempotencyStore(time.time)
         self.answers = AnswerRecords(self.store, self.redis.records, "the secret")
 
@@ -41,9 +43,13 @@ class NamingReplica:
             self.store.finish(scope, StoredAnswer(201, (), b"{}"))
 
     def known(self, now: float) -> tuple[object, ...]:
-        """To 10 ms, as time goes on meanwhile."""
-        ends = [round(now + self.names.reserved_for(room, who), 1) for room in ROOMS for who in ("acme", "rival")]
-        return self.names.count, self.store.size, *ends
+        """As of one instant: rounded, what is the same could differ for good."""
+        self._looked_at = now
+        try:
+            waits = [self.names.reserved_for(room, who) for room in ROOMS for who in ("acme", "rival")]
+            return self.names.count, self.store.size, *waits
+        finally:
+            self._looked_at = None
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -67,7 +73,32 @@ async def test_replicas_know_the_same_names_and_answers_after_failures_of_redis(
         fresh = NamingReplica(server, "d")
         await stack.enter_async_context(fresh.redis.running())
         replicas.append(fresh)
-        known = await until(
-            lambda: [one.known(time.time()) for one in replicas], lambda known: known.count(known[0]) == len(known)
-        )
+        known = await until(lambda: known_to(replicas), are_the_same)
         assert known[0][1]
+
+
+def known_to(replicas: Sequence[NamingReplica]) -> list[tuple[object, ...]]:
+    now = time.time()
+    return [one.known(now) for one in replicas]
+
+
+def are_the_same(known: list[tuple[object, ...]]) -> bool:
+    return known.count(known[0]) == len(known)
+
+
+async def test_a_longer_reservation_outlives_a_shorter_one_that_crossed_it(redis_server: RedisServer) -> None:
+    """Also if the replica that gave out the longer token is gone."""
+    a, gone, now = NamingReplica(redis_server, "a"), NamingReplica(redis_server, "b"), time.time()
+    async with a.redis.running(writes=False):
+        async with gone.redis.running():
+            a.names.issued(ROOMS[0], "s0", "acme", now + 100, is_recognized=True)
+            gone.names.issued(ROOMS[0], "s0", "acme", now + 300, is_recognized=True)
+            await gone.redis.records.committed()
+            await a.redis.changelog.caught_up()
+        await a.redis.records.start()
+        await a.redis.records.committed()
+        await a.redis.changelog.caught_up()
+        await a.redis.records.committed()
+        fresh = NamingReplica(redis_server, "c")
+        async with fresh.redis.running():
+            assert are_the_same(known_to([a, fresh]))
