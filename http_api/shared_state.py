@@ -12,6 +12,7 @@ from http_api.limits.claims import CLAIMS, IdempotencyClaims
 from http_api.limits.gcra import Rate
 from http_api.limits.rate_limits import RATE_LIMITS
 from http_api.limits.rates import LocalRate, RateLimits
+from http_api.limits.registrations_begun import REGISTRATIONS_BEGUN, RegistrationsBegun
 from http_api.limits.shared_rates import SharedRates
 from http_api.replica import CHANGELOG, DRAIN, REPLICA_STATUS, ReplicaStatus
 from http_api.resources.shared_requests import SharedRequests
@@ -30,7 +31,7 @@ def provide_shared(app: web.Application, components: Components, rate: Rate, clo
     """Store it in the application, under its keys. Returns what repeated token requests share."""
     replica = components.replica
     if replica is None:
-        app[CHANGELOG] = app[CLAIMS] = app[REPLICA_STATUS] = app[DRAIN] = None
+        app[CHANGELOG] = app[CLAIMS] = app[REGISTRATIONS_BEGUN] = app[REPLICA_STATUS] = app[DRAIN] = None
         app[RATE_LIMITS], app[TO_CLOSE] = RateLimits.of(lambda _: LocalRate(rate, clock)), ()
         return None
     shared = replica.shared
@@ -42,7 +43,10 @@ def provide_shared(app: web.Application, components: Components, rate: Rate, clo
         connection, membership.id, membership.is_alive, components.records.committed
     )
     store.guard_with(claims.guard_of)
-    app[RATE_LIMITS], app[TO_CLOSE] = RateLimits.of(rates.counter), (claims, rates)
+    app[REGISTRATIONS_BEGUN] = registrations = RegistrationsBegun(
+        connection, membership.id, caught_up=shared.changelog.caught_up, committed=components.records.committed
+    )
+    app[RATE_LIMITS], app[TO_CLOSE] = RateLimits.of(rates.counter), (claims, registrations, rates)
     app[REPLICA_STATUS] = lambda: status_of(shared)
     return SharedRequests(connection, lambda session_id: store.ownership(session_id).owner, membership.is_alive)
 

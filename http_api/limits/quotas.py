@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
 from http_api.access.principals import DEVELOPER
 from http_api.errors import Overloaded, TooManyRoomNames, TooManyServices, TooManySessions
+from http_api.limits.registrations_begun import Begun
 from manager_agent.registry.registry import Registry
 from manager_agent.session.counts import SessionCounts
 from manager_agent.store.room_names import RoomNames
@@ -54,12 +57,14 @@ class ServiceQuotas:
     def __init__(self, registry: Registry, *, per_caller: int, in_all: int) -> None:
         self._registry, self._per_caller, self._in_all = registry, per_caller, in_all
 
-    def check(self, owner: str, service_id: str) -> None:
-        """Check that this caller may register this service. Replacing one is always allowed. Raises TooManyServices,
-        Overloaded."""
+    def check(self, owner: str, service_id: str, begun: Sequence[Begun]) -> None:
+        """Check that this caller may register this service. Replacing one is always allowed. `begun`: registrations
+        that count too, although they are not recorded yet. Raises TooManyServices, Overloaded."""
         owners = {instance.service.service_id: instance.service.owner for instance in self._registry.instances}
         if service_id in owners:
             return
+        # One of the same id may be refused yet: this one is not a replacement.
+        owners = {other.service_id: other.owner for other in begun if other.service_id != service_id} | owners
         if owner != DEVELOPER.name and sum(other == owner for other in owners.values()) >= self._per_caller:
             raise TooManyServices(self._per_caller)
         if len(owners) >= self._in_all:

@@ -11,6 +11,7 @@ from http_api.access.principals import Scope
 from http_api.app_keys import CLOCK, INVITE_ADDRESSES, RECORDS, REGISTRY
 from http_api.errors import MissingScope
 from http_api.limits.quotas import SERVICE_QUOTAS
+from http_api.limits.registrations_begun import registering
 from http_api.models.queries import InstanceQuery
 from http_api.models.responses import ServiceList, ServiceView, answer, answer_list
 from http_api.models.services import Heartbeat, RegisterService
@@ -39,14 +40,15 @@ async def register(request: web.Request) -> web.Response:
     body = await read_body(request, RegisterService, address_policy=request.app[INVITE_ADDRESSES])
     if body.shared and not request[PRINCIPAL].is_admin:
         raise MissingScope(Scope.ADMIN)
-    refuse_taken(request, body.service_id)
-    refuse_agent_of_others(request, body.agent_name)
-    service = replace(body.service(request.app[CLOCK]()), owner=request[PRINCIPAL].name)
-    request.app[SERVICE_QUOTAS].check(service.owner, service.service_id)
     registry = request.app[REGISTRY]
-    new = registry.register(service)
-    view = service_view(request[PRINCIPAL], registry.status(service.service_id))
-    await request.app[RECORDS].committed()
+    service = replace(body.service(request.app[CLOCK]()), owner=request[PRINCIPAL].name)
+    async with registering(request.app, service) as begun:
+        refuse_taken(request, body.service_id, begun)
+        refuse_agent_of_others(request, body.agent_name, begun)
+        request.app[SERVICE_QUOTAS].check(service.owner, service.service_id, begun)
+        new = registry.register(service)
+        view = service_view(request[PRINCIPAL], registry.status(service.service_id))
+        await request.app[RECORDS].committed()
     return answer(view, HTTPStatus.CREATED, Location=f"{PATH}/{service.service_id}") if new else answer(view)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aiohttp import web
 
 from http_api.access.principals import Principal
 from http_api.app_keys import ACTING, CLOCK, RECORDING, RECORDS, RECOVERY, REGISTRY, ROOMS, STORE
 from http_api.errors import NoToken, OtherCaller, Recovering
+from http_api.limits.registrations_begun import Begun
 from http_api.models.responses import ServiceView, SessionView, SessionWithToken
 from http_api.observability.logs.context import bind_session
 from http_api.observability.tracing.requests import giving_token
@@ -120,22 +123,28 @@ def refuse_others(request: web.Request, service_id: str) -> None:
         raise OtherCaller(service_id)
 
 
-def refuse_taken(request: web.Request, service_id: str) -> None:
-    """For registrations. Raises OtherCaller when another caller has registered this id: ids are unique."""
+def refuse_taken(request: web.Request, service_id: str, begun: Sequence[Begun]) -> None:
+    """For registrations. Raises OtherCaller when another caller has registered this id, or began to: ids are unique."""
+    principal = request[PRINCIPAL]
+    if any(other.service_id == service_id and not principal.may_register_over(other.owner) for other in begun):
+        raise OtherCaller(service_id)
     try:
         service = request.app[REGISTRY].get(service_id)
     except UnknownService:
         return
-    if not service.static and not request[PRINCIPAL].may_register_over(service.owner):
+    if not service.static and not principal.may_register_over(service.owner):
         raise OtherCaller(service_id)
 
 
-def refuse_agent_of_others(request: web.Request, agent_name: str | None) -> None:
-    """For registrations. Raises OtherCaller when another caller has registered this agent, or the SERVICES_FILE lists
-    it: LiveKit would dispatch the other caller's workers into rooms of this one. Administrators may."""
+def refuse_agent_of_others(request: web.Request, agent_name: str | None, begun: Sequence[Begun]) -> None:
+    """For registrations. Raises OtherCaller when another caller has registered this agent, or began to, or the
+    SERVICES_FILE lists it: LiveKit would dispatch the other caller's workers into rooms of this one. Administrators
+    may."""
     principal = request[PRINCIPAL]
     if agent_name is None or principal.is_admin:
         return
+    if any(other.agent_name == agent_name and not principal.may_register_over(other.owner) for other in begun):
+        raise OtherCaller(agent_name)
     agents = (one.service for one in request.app[REGISTRY].instances if one.service.agent_name == agent_name)
     if any(agent.static or not principal.may_register_over(agent.owner) for agent in agents):
         raise OtherCaller(agent_name)

@@ -6,12 +6,14 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
 
 from http_api.access.api_keys import digest_of
 from http_api.settings.settings import Settings
+from manager_agent.registry.services import RegisteredService
 from tests.api.replicas.conftest import StartReplica
 from tests.api.stand_ins import Api
 from tests.redis_server import RedisServer
@@ -181,3 +183,63 @@ async def test_a_key_is_refused_for_another_request_at_another_replica(
     headers = {**ALICE, "Idempotency-Key": "k1"}
     status, _, problem = await other.ask("POST", "/sessions", {**ASR, "user_identity": "bob"}, headers)
     assert (status, slug(problem)) == (422, "idempotency_key_reused")
+
+
+BOB = {"Authorization": "Bearer sm_bob"}
+
+
+def callers() -> str:
+    return ",".join(f"{name}:{digest_of(f'sm_{name}')}:sessions+services" for name in ("alice", "bob"))
+
+
+async def register_named(api: Api, service_id: str, caller: dict[str, str]) -> tuple[int, Any]:
+    """The answer to a client that tries again as long as the machine is too busy for Redis to be asked in time."""
+    body = {"service_id": service_id, "agent_name": f"agent-{service_id}", "metadata": {"type": "ASR"}}
+    while True:
+        status, _, answer = await api.ask("POST", "/microservices/register", body, caller)
+        if status != 503 or slug(answer) != "redis_unavailable":
+            return status, answer
+
+
+async def registered(api: Api) -> Sequence[RegisteredService]:
+    await knows_all(api)
+    return api.parts.registry.list()
+
+
+async def test_the_quotas_of_services_hold_for_all_replicas(
+    start_replica: StartReplica, redis_server: RedisServer
+) -> None:
+    settings = {"api_keys": callers(), "services_per_caller": 30, "services_max": 50, "rate_limit_burst": 1_000}
+    replicas = await three(start_replica, redis_server, **settings)
+    asking = [
+        register_named(replicas[nth % 3], f"asr-{nth}", caller) for nth, caller in enumerate([ALICE] * 50 + [BOB] * 50)
+    ]
+    statuses = {status for status, _ in await asyncio.gather(*asking)}
+    assert statuses <= {200, 201, 429, 503}  # 200: the answer to an earlier try was lost
+    names = count()
+
+    async def owners_after_more() -> Counter[str]:
+        for caller in (ALICE, BOB):
+            await register_named(replicas[next(names) % 3], f"later-{next(names)}", caller)
+        return Counter(service.owner for service in await registered(replicas[0]))
+
+    for _ in range(5):
+        owners = await eventually("all places are taken", owners_after_more, lambda owners: owners.total() >= 50)
+        assert owners.total() == 50
+        assert max(owners.values()) <= 30
+
+
+async def test_an_id_and_an_agent_get_one_owner_of_several_who_register_it_at_once(
+    start_replica: StartReplica, redis_server: RedisServer
+) -> None:
+    replicas = await three(start_replica, redis_server, api_keys=callers(), rate_limit_burst=1_000)
+    for nth in range(10):
+        asking = (
+            register_named(replicas[(nth + at) % 3], f"asr-{nth}", caller) for at, caller in enumerate((ALICE, BOB))
+        )
+        both = [status for status, _ in await asyncio.gather(*asking)]
+        assert 409 in both
+        winners = [name for name, status in zip(("alice", "bob"), both, strict=True) if status != 409]
+        for api in replicas:
+            owners = [service.owner for service in await registered(api) if service.service_id == f"asr-{nth}"]
+            assert owners == winners
