@@ -5,21 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from time import perf_counter
 
 from manager_agent.clock import Clock
-from manager_agent.session.counts import SessionCounts
 from manager_agent.session.events import Event
 from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
 from manager_agent.store.ended_sessions import EndedSessions
 from manager_agent.store.mirror import Mirror
+from manager_agent.store.mirrored_store import MirroredStore
 from manager_agent.store.room_names import RoomNames
-from manager_agent.store.store import Change, Listener, RoomNameTaken, Timing, untimed
+from manager_agent.store.store import Change, RoomNameTaken, Timing, untimed
 
 
-class MemoryStore:
+class MemoryStore(MirroredStore):
     """The Store of one process."""
 
     def __init__(
@@ -30,26 +29,8 @@ class MemoryStore:
         ended: EndedSessions | None = None,
     ) -> None:
         """`names`: the names that tokens reserve; those of other sessions than the stored ones too."""
+        super().__init__(Mirror(clock, names, ended))
         self._timing = timing
-        self._mirror = Mirror(clock, names, ended)
-
-    @property
-    def counts(self) -> SessionCounts:
-        return self._mirror.counts
-
-    @property
-    def waiters(self) -> int:
-        return self._mirror.waiters
-
-    @property
-    def is_frozen(self) -> bool:
-        return self._mirror.is_frozen
-
-    def freeze(self) -> None:
-        self._mirror.freeze()
-
-    def listen(self, listener: Listener) -> None:
-        self._mirror.listen(listener)
 
     async def add(self, session: Session) -> None:
         self._mirror.refuse_when_frozen()
@@ -86,21 +67,3 @@ class MemoryStore:
 
     def _remove(self, session_id: str) -> None:
         self._mirror.put(Change(session_id, self.get(session_id), None))
-
-    def get(self, session_id: str) -> Session:
-        return self._mirror.get(session_id)
-
-    def in_room(self, room_name: str) -> Session | None:
-        return self._mirror.in_room(room_name)
-
-    def name_free_in(self, room_name: str, tenant: str) -> float:
-        return self._mirror.name_free_in(room_name, tenant)
-
-    def list(self) -> Iterator[Session]:
-        return self._mirror.list()
-
-    def in_use(self, service_id: str) -> int:
-        return self.counts.in_use(service_id)
-
-    async def wait_for(self, session_id: str, wanted: Callable[[Session], bool]) -> Session:
-        return await self._mirror.wait_for(session_id, wanted)

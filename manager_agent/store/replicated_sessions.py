@@ -65,7 +65,7 @@ class UnreadableSession:
 
 
 class ReplicatedSessions:
-    """Only changes what this process knows; redis.py writes."""
+    """Only changes what this process knows; session_adding.py and session_changing.py write."""
 
     def __init__(self, mirror: Mirror, doubted: Callable[[str], None]) -> None:
         """`doubted`: called with the id of a session of which an entry says what can't be."""

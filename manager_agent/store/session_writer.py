@@ -12,6 +12,7 @@ from manager_agent.redis.connection import RedisAway
 from manager_agent.store.replicated_sessions import PendingWrite, ReplicatedSessions
 from manager_agent.store.session_scripts import Status, Write, WriteAnswer
 from manager_agent.store.store import Change
+from manager_agent.store.stored_session import Ownership, StoredSession
 
 SENDS = 3
 """How often a write is sent whose answer gets lost."""
@@ -73,3 +74,10 @@ class SessionWriter:
         """Whether a write was carried out is certain then, as it can't be any more."""
         await self._changelog.caught_up()
         pending.is_uncertain = False
+
+    def written(self, pending: PendingWrite, version: int, ownership: Ownership, *, is_new: bool = False) -> None:
+        """Redis has answered that it has stored the session of this write so. Its entry may have been read already."""
+        session = pending.change.session
+        self._sessions.advance(
+            StoredSession(session.session_id, version, pending.name, ownership, session.room_name, is_new=is_new)
+        )

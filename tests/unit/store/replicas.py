@@ -13,11 +13,16 @@ from manager_agent.redis.connection import RedisAway, RedisConnection
 from manager_agent.redis.script import Script
 from manager_agent.redis.url import read_redis_url
 from manager_agent.session.events import Event
-from manager_agent.session.session import Session
+from manager_agent.session.session import Session, User
 from manager_agent.store.redis import RedisStore
 from manager_agent.store.store import Change, RoomNameTaken
 from manager_agent.store.stored_session import Ownership
 from tests.redis_server import RedisServer
+from tests.unit import sessions as given
+from tests.unit.sessions import START
+
+READY: list[Event] = [*given.managed(), *given.invited(0), given.seen("sm-asr-1", "PA_1", START + 1)]
+"""What makes a session ready that joins one instance."""
 
 _NUMBERS: Iterator[int] = count(1)
 
@@ -134,3 +139,17 @@ class StoreReplicas:
 
     async def start_one(self, **options: Any) -> StoreReplica:
         return await self._stack.enter_async_context(StoreReplica(self.server, self._clock, **options))
+
+
+def a_session(number: int = 1, *, owner: str = "shop", service: str = "") -> Session:
+    services = (given.a_service(service, "ASR"),) if service else ()
+    return Session(f"ses_{number}", f"room-{number}", User("alice"), START + number, services, owner=owner)
+
+
+async def all_caught_up(*replicas: StoreReplica) -> None:
+    for replica in replicas:
+        await replica.changelog.caught_up()
+
+
+async def counter(replica: StoreReplica, name: str) -> int:
+    return int(await replica.connection.call("HGET", replica.connection.keys.counters, name) or 0)
