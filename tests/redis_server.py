@@ -53,7 +53,7 @@ ACL_LINE = re.compile(r"^ACL SETUSER (?P<name>\S+) on >\S+ (?P<rights>.+)$", re.
 """In docs/settings.md."""
 DEPLOYMENT_SHOWN = "<DEPLOYMENT>"
 LIMITED = "limited"
-"""The user with the documented rights, and its password."""
+"""The user with the documented rights."""
 
 Setting = str | int
 """The value of a line of redis.conf."""
@@ -82,6 +82,8 @@ class RedisServer:
         self.port = free_port()
         self.deployment = f"test-{secrets.token_hex(4)}"
         """For the keys of one test."""
+        self.limited_password = secrets.token_hex(16)
+        """Of the user with the documented rights. No word: it is searched for wherever no secret may be."""
         self._folder = folder / f"redis-{self.port}"
         self._folder.mkdir(parents=True)
         self.log = self._folder / "log"
@@ -98,7 +100,7 @@ class RedisServer:
     def login(self) -> str:
         """user:password@ of a URL, if any."""
         if self._is_limited:
-            return f"{LIMITED}:{LIMITED}@"
+            return f"{LIMITED}:{self.limited_password}@"
         return f"{self._username}:{self._password}@" if self._password else ""
 
     @property
@@ -254,7 +256,8 @@ class RedisServer:
             lines |= {"save": '""', "appendonly": "yes" if persists else "no", "appendfsync": "always"}
             lines["repl-diskless-sync-delay"] = 0
             lines |= {"user": f"{self._username} on >{self._password} {self._rights}"} if self._username else {}
-            lines |= {"user": f"{LIMITED} on >{LIMITED} {documented_rights()}"} if self._is_limited else {}
+            limited = f"{LIMITED} on >{self.limited_password} {documented_rights()}"
+            lines |= {"user": limited} if self._is_limited else {}
             lines |= {"requirepass": self._password} if self._password and not self._username else {}
         lines |= {name.replace("_", "-"): value for name, value in settings.items()}
         text = "".join(f"{name} {value}\n" for name, value in lines.items())
