@@ -27,7 +27,7 @@ from manager_agent.session.retries import invite_started
 from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
 from tests.simulation.protocol_rules import RULES
-from tests.simulation.simulated_livekit import LiveKitBusy, NoRoom, SimulatedRoom
+from tests.simulation.simulated_livekit import NoRoom, SilentNode, SimulatedRoom
 from tests.simulation.simulated_redis import SimulatedSession
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ class SessionLoop:
         def dispatch() -> None:
             try:
                 livekit.dispatch(session.room_name, session, worker)
-            except LiveKitBusy:
+            except SilentNode:
                 if RULES.moves_rooms:
                     livekit.create(session, worker, chances)
                     livekit.dispatch(session.room_name, session, worker)

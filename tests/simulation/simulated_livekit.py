@@ -27,7 +27,7 @@ class LiveKitAway(Exception):
     """LiveKit did not answer."""
 
 
-class LiveKitBusy(LiveKitAway):
+class SilentNode(LiveKitAway):
     """The node that has the room did not answer."""
 
 
@@ -115,7 +115,7 @@ class SimulatedLiveKit:
     def dispatch(self, name: str, session: Session, worker: str) -> None:
         self._require()
         if name in self.silent:
-            raise LiveKitBusy
+            raise SilentNode
         self._dispatch(self._room(name), session, worker)
 
     def record(self, name: str, sid: str, session: Session) -> None:
