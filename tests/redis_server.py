@@ -54,6 +54,8 @@ ACL_LINE = re.compile(r"^ACL SETUSER (?P<name>\S+) on >\S+ (?P<rights>.+)$", re.
 DEPLOYMENT_SHOWN = "<DEPLOYMENT>"
 LIMITED = "limited"
 """The user with the documented rights."""
+LIMITED_PASSWORD = secrets.token_hex(16)
+"""Its password. No word: tests search for secrets wherever there may be none."""
 
 Setting = str | int
 """The value of a line of redis.conf."""
@@ -82,8 +84,6 @@ class RedisServer:
         self.port = free_port()
         self.deployment = f"test-{secrets.token_hex(4)}"
         """For the keys of one test."""
-        self.limited_password = secrets.token_hex(16)
-        """Of the user with the documented rights. No word: it is searched for wherever no secret may be."""
         self._folder = folder / f"redis-{self.port}"
         self._folder.mkdir(parents=True)
         self.log = self._folder / "log"
@@ -100,7 +100,7 @@ class RedisServer:
     def login(self) -> str:
         """user:password@ of a URL, if any."""
         if self._is_limited:
-            return f"{LIMITED}:{self.limited_password}@"
+            return f"{LIMITED}:{LIMITED_PASSWORD}@"
         return f"{self._username}:{self._password}@" if self._password else ""
 
     @property
@@ -256,7 +256,7 @@ class RedisServer:
             lines |= {"save": '""', "appendonly": "yes" if persists else "no", "appendfsync": "always"}
             lines["repl-diskless-sync-delay"] = 0
             lines |= {"user": f"{self._username} on >{self._password} {self._rights}"} if self._username else {}
-            limited = f"{LIMITED} on >{self.limited_password} {documented_rights()}"
+            limited = f"{LIMITED} on >{LIMITED_PASSWORD} {documented_rights()}"
             lines |= {"user": limited} if self._is_limited else {}
             lines |= {"requirepass": self._password} if self._password and not self._username else {}
         lines |= {name.replace("_", "-"): value for name, value in settings.items()}

@@ -7,7 +7,7 @@ import pytest
 from http_api.doctor import redis
 from http_api.doctor.finding import CheckVerdict, Finding
 from manager_agent.redis.url import read_redis_url
-from tests.redis_server import RedisServer
+from tests.redis_server import LIMITED_PASSWORD, RedisServer
 
 pytestmark = pytest.mark.unit
 
@@ -39,7 +39,7 @@ async def test_doctor_says_why_redis_cannot_be_used(own_redis_server: RedisServe
 
 
 async def test_doctor_shows_no_password(own_redis_server: RedisServer) -> None:
-    url = own_redis_server.url.replace(own_redis_server.limited_password, "hidden")
+    url = own_redis_server.url.replace(LIMITED_PASSWORD, "hidden")
     shown = [finding.says + finding.mend for finding in (await found(url)).values()]
     assert not any("hidden" in says for says in shown)
 
