@@ -145,7 +145,7 @@ def _close_after(stack: AsyncExitStack, app: web.Application, shared: SharedFoun
 async def _join(stack: AsyncExitStack, replica: ReplicaParts) -> None:
     """Begin to be one of the replicas, as soon as Redis is there: it need not be yet."""
     await replica.shared.changelog.start()
-    for part in (replica.heartbeats, replica.owner, replica.take_over, replica.spreading):
+    for part in (replica.write_probe, replica.heartbeats, replica.owner, replica.take_over, replica.spreading):
         stack.push_async_callback(part.aclose)
         await part.start()
 

@@ -129,7 +129,7 @@ def upstreams_of(components: Components, replica: Callable[[], ReplicaStatus] | 
     if replica is None:
         return Upstreams(upstreams, components.clock)
     status = replica
-    upstreams.append(redis(lambda: status().why_away))
+    upstreams.append(redis(lambda: status().why_away, lambda: status().why_no_writes))
     return Upstreams(upstreams, components.clock, beside=lambda: (status().leader, status().replicas))
 
 

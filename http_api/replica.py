@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from manager_agent.redis.changelog import ChangeLog
+from manager_agent.redis.write_probe import WriteProbe
 from manager_agent.replicas.drain import Drain
 from manager_agent.replicas.lease import ReplicaInfo
 
@@ -20,6 +21,17 @@ async def caught_up(app: web.Application) -> None:
     """Return once everything is known here that was written before the call. Raises RedisAway."""
     if (changelog := app[CHANGELOG]) is not None:
         await changelog.caught_up()
+
+
+WRITE_PROBE: web.AppKey[WriteProbe | None] = web.AppKey("WRITE_PROBE")
+"""None: there are no other replicas."""
+
+
+async def require_writes(app: web.Application) -> None:
+    """Return if what changes now can be told to the other replicas: what can't must not be known to this one only.
+    Raises RedisAway."""
+    if (probe := app[WRITE_PROBE]) is not None:
+        await probe.require_writes()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +49,8 @@ class ReplicaStatus:
     """Whether it hands its sessions over and takes none."""
     why_away: str | None
     """Why Redis does not carry out commands; None if it does."""
+    why_no_writes: str | None
+    """Why Redis refuses writes, although it carries out other commands; None if it takes them."""
     lag: float
     """Seconds by which this replica is behind the changes of the others."""
 

@@ -232,7 +232,7 @@ RUNNING = (
     ),
     Operation(
         "health_readyz", "GET", "/readyz", health.readyz, Tag.OPERATIONS, Permission.PUBLIC,
-        {OK: ResponseSpec("the process is ready for requests", probes.Alive)},
+        {OK: ResponseSpec("the process is ready for requests", probes.Ready)},
         (Unready,), is_vital=True,
     ),
     Operation(

@@ -14,7 +14,7 @@ from http_api.limits.rate_limits import RATE_LIMITS
 from http_api.limits.rates import LocalRate, RateLimits
 from http_api.limits.registrations_begun import REGISTRATIONS_BEGUN, RegistrationsBegun
 from http_api.limits.shared_rates import SharedRates
-from http_api.replica import CHANGELOG, DRAIN, REPLICA_STATUS, ReplicaStatus
+from http_api.replica import CHANGELOG, DRAIN, REPLICA_STATUS, WRITE_PROBE, ReplicaStatus
 from http_api.resources.shared_requests import SharedRequests
 from manager_agent.clock import Clock
 
@@ -31,14 +31,15 @@ def provide_shared(app: web.Application, components: Components, rate: Rate, clo
     """Store it in the application, under its keys. Returns what repeated token requests share."""
     replica = components.replica
     if replica is None:
-        app[CHANGELOG] = app[CLAIMS] = app[REGISTRATIONS_BEGUN] = app[REPLICA_STATUS] = app[DRAIN] = None
+        app[CHANGELOG] = app[WRITE_PROBE] = app[REPLICA_STATUS] = app[DRAIN] = None
+        app[CLAIMS] = app[REGISTRATIONS_BEGUN] = None
         app[RATE_LIMITS], app[TO_CLOSE] = RateLimits.of(lambda _: LocalRate(rate, clock)), ()
         return None
     shared = replica.shared
     connection, membership, store = shared.connection, shared.membership, shared.store
 
     rates = SharedRates(connection, rate, clock)
-    app[CHANGELOG], app[DRAIN] = shared.changelog, replica.drain
+    app[CHANGELOG], app[WRITE_PROBE], app[DRAIN] = shared.changelog, replica.write_probe, replica.drain
     app[CLAIMS] = claims = IdempotencyClaims(
         connection, membership.id, membership.is_alive, components.records.committed
     )
@@ -64,5 +65,6 @@ def status_of(shared: SharedFoundation) -> ReplicaStatus:
         sessions_owned=0 if own is None else own.sessions,
         is_draining=membership.is_draining,
         why_away=connection.why_away,
+        why_no_writes=connection.refusals.why_no_writes,
         lag=shared.changelog.lag,
     )

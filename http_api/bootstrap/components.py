@@ -28,6 +28,7 @@ from manager_agent.outbound.invites import Inviter
 from manager_agent.records.records import Records
 from manager_agent.redis.changelog import ChangeLog
 from manager_agent.redis.connection import RedisAway, RedisConnection
+from manager_agent.redis.write_probe import WriteProbe
 from manager_agent.registry.lease_sweeper import LeaseSweeper
 from manager_agent.registry.persistence import RegistrationKeeper
 from manager_agent.registry.registry import Registry
@@ -125,6 +126,7 @@ class ReplicaParts:
     """What a process has beside the others because it is one of several replicas."""
 
     shared: SharedFoundation
+    write_probe: WriteProbe
     heartbeats: SharedHeartbeats
     owner: SessionOwner
     take_over: TakeOver

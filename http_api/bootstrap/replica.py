@@ -16,6 +16,7 @@ from manager_agent.records.redis import RedisRecords
 from manager_agent.redis.changelog import ChangeLog
 from manager_agent.redis.connection import RedisConnection
 from manager_agent.redis.url import RedisUrl
+from manager_agent.redis.write_probe import WriteProbe
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.shared_heartbeats import SharedHeartbeats
 from manager_agent.replicas.acting_replica import ActingReplica
@@ -72,6 +73,7 @@ def replica_parts(
     spreading = Spreading(store, membership, shared.acts, clock)
     return ReplicaParts(
         shared=shared,
+        write_probe=WriteProbe(connection),
         heartbeats=SharedHeartbeats(registry, connection, shared.changelog, membership.id),
         owner=SessionOwner(store, orchestrator, turns, membership, clock),
         take_over=TakeOver(store, membership),

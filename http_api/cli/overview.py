@@ -9,6 +9,7 @@ from http_api.cli.fitted import Fitted
 from http_api.cli.services import registered_table
 from http_api.cli.sessions import sessions_table
 from http_api.models.responses import ServiceView, SessionView
+from http_api.observability.upstreams import DependencyState
 from http_api.streams.models import EventData, Forgotten, HealthView, ServiceGone, Snapshot
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ SHOWN = 50
 """The number of sessions shown."""
 SERVICES_SHARE = 0.3
 """Share of the terminal's height reserved for services when there are many sessions."""
+FAILING = {DependencyState.AWAY: "been unavailable", DependencyState.REFUSES_WRITES: "refused writes"}
+"""What an upstream has done since a while."""
 
 
 @dataclass(slots=True)
@@ -59,12 +62,12 @@ class Overview:
         return sorted(self.sessions.values(), key=lambda session: session.session_id, reverse=True)
 
     def unavailable(self) -> list[str]:
-        """One line for each upstream that is unavailable."""
+        """One line for each upstream that is unavailable, or refuses writes."""
         upstreams = () if self.health is None else self.health.dependencies
         return [
-            f"{one.name} has been unavailable since {one.since}" + (f": {one.detail}" if one.detail else "")
+            f"{one.name} has {FAILING[one.state]} since {one.since}" + (f": {one.detail}" if one.detail else "")
             for one in upstreams
-            if one.state == "away"
+            if one.state in FAILING
         ]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

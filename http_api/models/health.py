@@ -42,11 +42,11 @@ class Draining(View):
 
 
 class RedisView(View):
-    state: Literal["up", "away"]
+    state: Literal["up", "away", "refuses_writes"]
     since: str
     """When it was first seen in this state."""
     detail: str | None
-    """Why it is away; null when it is up."""
+    """Why it is away or refuses writes; null when it is up."""
 
 
 class Health(View):
@@ -67,6 +67,12 @@ class Health(View):
 
 class Alive(View):
     status: Literal["ok"] = "ok"
+
+
+class Ready(View):
+    status: Literal["ok"] = "ok"
+    redis: RedisView | None = None
+    """Null without REDIS_URL."""
 
 
 class Proven(View):

@@ -26,6 +26,8 @@ INTERVAL = 1.0
 class DependencyState(StrEnum):
     UP = "up"
     AWAY = "away"
+    REFUSES_WRITES = "refuses_writes"
+    """It serves, but takes nothing new."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,15 @@ class Upstream:
     why_away: Callable[[], str | None]
     """Why it is unavailable, or None when it is available. Shown to every caller: it must contain no address and no
     secret. Must not block."""
+    why_no_writes: Callable[[], str | None] = lambda: None
+    """Why it refuses writes while it is available, in the same way."""
+
+    def status(self, since: float) -> UpstreamStatus:
+        if (why := self.why_away()) is not None:
+            return UpstreamStatus(self.name, since, DependencyState.AWAY, why)
+        if (why := self.why_no_writes()) is not None:
+            return UpstreamStatus(self.name, since, DependencyState.REFUSES_WRITES, why)
+        return UpstreamStatus(self.name, since, DependencyState.UP, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +56,9 @@ class UpstreamStatus:
     name: str
     since: float
     """When it was first seen in this state."""
-    why_away: str | None
-    """Why it is unavailable, or None when it is available."""
-
-    @property
-    def state(self) -> DependencyState:
-        return DependencyState.UP if self.why_away is None else DependencyState.AWAY
+    state: DependencyState
+    detail: str | None
+    """Why it is unavailable or refuses writes, or None when it is up."""
 
 
 def livekit(
@@ -69,9 +77,10 @@ def livekit(
     return Upstream("livekit", why_away)
 
 
-def redis(why_away: Callable[[], str | None]) -> Upstream:
-    """Redis as an upstream. `why_away`: why commands fail at the moment; None if they do not."""
-    return Upstream(REDIS, why_away)
+def redis(why_away: Callable[[], str | None], why_no_writes: Callable[[], str | None]) -> Upstream:
+    """Redis as an upstream. `why_away`: why commands fail at the moment; None if they do not. `why_no_writes`: why
+    those fail that write."""
+    return Upstream(REDIS, why_away, why_no_writes)
 
 
 class Upstreams:
@@ -84,7 +93,7 @@ class Upstreams:
         self._listeners: list[Callable[[], None]] = []
         self._tasks = Tasks()
         now = clock()
-        self.statuses = tuple(UpstreamStatus(one.name, now, one.why_away()) for one in upstreams)
+        self.statuses = tuple(one.status(now) for one in upstreams)
         """The status of each upstream, in the given order. Read-only."""
 
     def listen(self, listener: Callable[[], None]) -> None:
@@ -102,12 +111,12 @@ class Upstreams:
         now, beside_before, self._known_beside = self._clock(), self._known_beside, self._beside()
         before, pairs = self.statuses, zip(self._upstreams, self.statuses, strict=True)
         self.statuses = tuple(_checked(upstream, known, now) for upstream, known in pairs)
-        changes = [after for known, after in zip(before, self.statuses, strict=True) if after != known]
-        for one in changes:
-            if one.state is DependencyState.UP:
+        changes = [(known, after) for known, after in zip(before, self.statuses, strict=True) if after != known]
+        for known, one in changes:
+            if one.state is DependencyState.AWAY:
+                log.warning("dependency_away", upstream=one.name, why=one.detail)
+            elif known.state is DependencyState.AWAY:
                 log.info("dependency_up", upstream=one.name)
-            else:
-                log.warning("dependency_away", upstream=one.name, why=one.why_away)
         for listener in self._listeners if changes or self._known_beside != beside_before else ():
             listener()
 
@@ -121,7 +130,7 @@ class Upstreams:
 
 
 def _checked(upstream: Upstream, before: UpstreamStatus, now: float) -> UpstreamStatus:
-    status = UpstreamStatus(upstream.name, before.since, upstream.why_away())
+    status = upstream.status(before.since)
     return status if status.state is before.state else replace(status, since=now)
 
 

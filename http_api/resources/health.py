@@ -10,7 +10,7 @@ from http_api.access.principals import Scope
 from http_api.app_keys import ACTING, AGENT, PROBE, RECORDS, RECOVERY, ROOMS
 from http_api.errors import MissingScope, Unready
 from http_api.limits.rate_limits import identify
-from http_api.models.health import Alive, Health, Proven, RedisView, ReplicaView
+from http_api.models.health import Alive, Health, Proven, Ready, RedisView, ReplicaView
 from http_api.models.queries import HealthQuery
 from http_api.models.responses import answer
 from http_api.observability.upstreams import REDIS, UPSTREAMS
@@ -56,7 +56,7 @@ async def health(request: web.Request) -> web.Response:
 def _redis(app: web.Application) -> RedisView | None:
     for upstream in app[UPSTREAMS].statuses:
         if upstream.name == REDIS:
-            return RedisView(state=upstream.state.value, since=rfc3339(upstream.since), detail=upstream.why_away)
+            return RedisView(state=upstream.state.value, since=rfc3339(upstream.since), detail=upstream.detail)
     return None
 
 
@@ -74,12 +74,13 @@ async def readyz(request: web.Request) -> web.Response:
     503 until the manager agent is registered with LiveKit, while LiveKit can't be asked, while Redis is away (with
     REDIS_URL), while the process is stopping or hands its sessions over, once a newer process of the deployment has
     taken over, and once a process writes to the same STATE_DIR that has another LiveKit server.
+    200 while Redis serves but refuses writes, which `redis` says: sessions are still read, changed and ended.
     """
     if request.app[STOPPING].is_begun:
         raise Unready(IS_STOPPING)
     if (status := replica_status(request.app)) is not None and status.is_draining:
         raise Unready("this replica hands its sessions over, and takes no new ones")
-    if (redis := _redis(request.app)) is not None and redis.detail is not None:
+    if (redis := _redis(request.app)) is not None and redis.state == "away":
         raise Unready(f"Redis is away since {redis.since}: {redis.detail}")
     acting = request.app[ACTING]
     if acting.is_superseded:
@@ -91,4 +92,4 @@ async def readyz(request: web.Request) -> web.Response:
         raise Unready(acting.why_not)
     if request.app[RECORDS].stats.is_frozen:
         raise Unready(SHARED_STATE_DIR)
-    return answer(Alive())
+    return answer(Ready(redis=redis))

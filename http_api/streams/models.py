@@ -33,11 +33,11 @@ class DependencyView(View):
     since: str
     """When it was first seen in this state."""
     detail: str | None
-    """Why it is unavailable; null when it is available."""
+    """Why it is unavailable or refuses writes; null when it is up."""
 
     @classmethod
     def of(cls, status: UpstreamStatus) -> Self:
-        return cls(name=status.name, state=status.state, since=rfc3339(status.since), detail=status.why_away)
+        return cls(name=status.name, state=status.state, since=rfc3339(status.since), detail=status.detail)
 
 
 class HealthView(View):

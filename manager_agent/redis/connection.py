@@ -24,6 +24,7 @@ from manager_agent.redis.faults import RedisAway as RedisAway
 from manager_agent.redis.keys import Keys
 from manager_agent.redis.pool import Pool
 from manager_agent.redis.primary import Address
+from manager_agent.redis.refusals import Refusals
 from manager_agent.redis.script import Script
 from manager_agent.redis.url import RedisUrl
 
@@ -38,8 +39,6 @@ MAX_COMMANDS = 32
 """Commands at a time; more wait, so that a burst does not open hundreds of connections."""
 MAX_REDIRECTIONS = 4
 """How often a command is sent because the keys have moved."""
-REFUSAL_LOGGED_EVERY = 60.0
-"""Seconds."""
 
 Word = str | bytes | int | float
 Command = Sequence[Word]
@@ -61,7 +60,8 @@ class RedisConnection:
         self.back_since = math.inf
         """Monotonic time since when it serves without interruption. inf while it is away."""
         self._is_away_logged = False
-        self._refusal_logged_at: dict[str, float] = {}
+        self.refusals = Refusals(url.redacted)
+        """What it refuses although it serves."""
         self._observe = observe or (lambda name, seconds, outcome: None)
         self._turns = asyncio.Semaphore(MAX_COMMANDS)
         self._pool = Pool(url, self.keys.changes)
@@ -207,22 +207,15 @@ class RedisConnection:
 
     def _failed(self, away: RedisAway) -> None:
         if away.code in REFUSING:
-            self._refused(away.code)
+            if REFUSING[away.code]:  # reading may go on, so that the failure and the recovery are no two moments
+                self.back_since = time.monotonic()
+            self.refusals.refused(away.code)
             return
         self.why_away = away.reason
         self.back_since = math.inf
         if not self._is_away_logged:
             self._is_away_logged = True
             log.warning("redis_away", redis=self.url.redacted, reason=away.reason)
-
-    def _refused(self, code: str) -> None:
-        """It serves, but not this: reading may go on, so that the failure and the recovery are no two moments."""
-        now = time.monotonic()
-        if REFUSING[code]:
-            self.back_since = now
-        if now - self._refusal_logged_at.get(code, -math.inf) > REFUSAL_LOGGED_EVERY:
-            self._refusal_logged_at[code] = now
-            log.error("redis_refuses", redis=self.url.redacted, code=code)
 
 
 async def _answer(connection: AbstractConnection) -> Any:

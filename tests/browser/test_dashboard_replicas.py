@@ -35,6 +35,12 @@ async def test_page_lists_replicas_and_says_that_redis_is_away(
     await dashboard.is_accessible()
     await dashboard.fits()
 
+    await own_redis_server.limit_memory()
+    await expect(dashboard.banner).to_contain_text("Redis refuses writes")
+    await expect(dashboard.banner).to_contain_text("out of memory")
+    await dashboard.is_accessible()
+    await own_redis_server.limit_memory(0)
+
     own_redis_server.stop()
     await expect(dashboard.banner).to_contain_text("Redis is away")
     await expect(dashboard.banner).to_contain_text("this page may be out of date")

@@ -28,6 +28,7 @@ RECORDS_PENDING = "Changes of records that are not in STATE_DIR, or Redis, yet."
 RECORDS_LOST = "Changes of records that were given up because STATE_DIR, or Redis, did not take them."
 OF_REPLICAS = (
     ("session_manager_redis_away", "1 while Redis does not carry out commands."),
+    ("session_manager_redis_refuses_writes", "1 while Redis serves but refuses writes: it is full, for example."),
     ("session_manager_redis_lag_seconds", "How far this replica is behind the changes of the others."),
     ("session_manager_replicas", "Replicas of the deployment that are alive."),
     ("session_manager_leader", "1 if this replica compares the sessions with LiveKit's rooms."),
@@ -95,7 +96,8 @@ class State(Collector):
             (0.0,) * len(OF_REPLICAS)
             if status is None
             else (
-                status.why_away is not None, status.lag, len(status.replicas), status.is_leader, status.sessions_owned,
+                status.why_away is not None, status.why_no_writes is not None, status.lag, len(status.replicas),
+                status.is_leader, status.sessions_owned,
             )
         )  # fmt: skip
         return [(name, says, float(value)) for (name, says), value in zip(OF_REPLICAS, values, strict=True)]

@@ -3,12 +3,15 @@ import { html, useEffect, useState } from "./preact.js";
 import { Mark, State } from "./marks.js";
 import { SERVICES, SESSIONS, START, sessionAt } from "./routes.js";
 import { read, span, timeOfDay, useNow } from "./times.js";
-import { DEPENDENCIES, SESSION_STATES, STATE_MEANS, inWords } from "./words.js";
+import { DEPENDENCIES, DEPENDENCY_STATES, SESSION_STATES, STATE_MEANS, inWords } from "./words.js";
 
 const VIEWS = [["sessions", SESSIONS, "Sessions"], ["services", SERVICES, "Services"], ["start", START, "Start"]];
-const MEANS_AWAY = {
-  livekit: "No session can start, and no participant can join a room.",
-  redis: "Sessions go on in their rooms, but none can start, and this page may be out of date.",
+const MEANS = {
+  livekit: { away: "No session can start, and no participant can join a room." },
+  redis: {
+    away: "Sessions go on in their rooms, but none can start, and this page may be out of date.",
+    refuses_writes: "Sessions go on and end, but none can start, and no user gets a token.",
+  },
 };
 
 export function Header({ world, route, visits, forgetKey }) {
@@ -77,8 +80,8 @@ function useMonotonic(matters) {
 export function Banners({ world, retryNow }) {
   const now = useNow(world.clock, 1_000);
   const { connection } = world;
-  const away = connection.state === "live" ? awayOf(world) : [];
-  if (!away.length && connection.state !== "broken") return null;
+  const failing = connection.state === "live" ? failingOf(world) : [];
+  if (!failing.length && connection.state !== "broken") return null;
   return html`
     <aside aria-label="Warnings">
       ${connection.state === "broken" && html`
@@ -89,25 +92,26 @@ export function Banners({ world, retryNow }) {
           </p>
           <button class="small" onClick=${retryNow}>Try now</button>
         </div>`}
-      ${away.map(({ name, since, detail }) => html`
+      ${failing.map(({ name, state, since, detail }) => html`
         <div class="banner" key=${name}><${Mark} state="away" />
           <p>
-            <strong>${inWords(DEPENDENCIES, name)} is away</strong> since ${timeOfDay(read(since))}, for${" "}
-            ${span(now - read(since))}${detail ? `: ${detail}` : ""}. ${MEANS_AWAY[name] ?? ""}
+            <strong>${failure({ name, state })}</strong> since ${timeOfDay(read(since))}, for${" "}
+            ${span(now - read(since))}${detail ? `: ${detail}` : ""}. ${MEANS[name]?.[state] ?? ""}
           </p>
         </div>`)}
     </aside>`;
 }
 
-const awayOf = (world) => world.health?.dependencies.filter(({ state }) => state !== "up") ?? [];
+const failure = ({ name, state }) => `${inWords(DEPENDENCIES, name)} ${inWords(DEPENDENCY_STATES, state)}`;
+
+const failingOf = (world) => world.health?.dependencies.filter(({ state }) => state !== "up") ?? [];
 
 /** For screen readers: changes of the connection, the dependencies and the selected session. */
 export function News({ world, id }) {
   const session = world.sessions.get(id);
-  const away = awayOf(world).map(({ name }) => inWords(DEPENDENCIES, name));
   const says = [
     { live: "Live.", broken: "Connection lost." }[world.connection.state],
-    ...away.map((name) => `${name} is away.`),
+    ...failingOf(world).map((one) => `${failure(one)}.`),
     session && `Session ${session.room_name}: ${[session.state, session.reason].filter(Boolean).join(", ")}.`,
   ].filter(Boolean);
   return html`<div class="unseen" aria-live="polite">${says.map((line) => html`<p key=${line}>${line}</p>`)}</div>`;

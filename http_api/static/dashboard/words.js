@@ -72,6 +72,7 @@ export const INSTANCE_MEANS = {
 export const inWords = (table, word) => table[word] ?? String(word).replaceAll("_", " ");
 
 export const DEPENDENCIES = { livekit: "LiveKit", redis: "Redis" };
+export const DEPENDENCY_STATES = { away: "is away", refuses_writes: "refuses writes" };
 
 /** The name of a service: its id, or its type until one is chosen. */
 export const nameOf = (service) => service.service_id ?? `any ${service.type}`;

@@ -56,7 +56,7 @@ async def test_keys_that_livekit_rejects_are_told_from_a_livekit_that_is_away(ap
     assert "LIVEKIT_API_KEY is unknown" in (await api.ask("GET", "//readyz"))[2]["detail"]
     assert (await api.ask("GET", "//health?deep=true"))[2]["detail"].endswith("a room: LIVEKIT_API_KEY is unknown")
     api.app[UPSTREAMS].check()
-    assert "LIVEKIT_API_KEY is unknown" in (api.app[UPSTREAMS].statuses[0].why_away or "")
+    assert "LIVEKIT_API_KEY is unknown" in (api.app[UPSTREAMS].statuses[0].detail or "")
 
 
 async def test_deep_health_check_fails_at_once_when_its_session_ends(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -266,5 +266,7 @@ def test_an_overview_shows_what_is_unavailable_until_it_is_back() -> None:
     assert overview.unavailable() == []
     overview.take(health(DependencyState.AWAY, "it does not answer"))
     assert overview.unavailable() == ["livekit has been unavailable since 2026-01-01T00:00:00.000Z: it does not answer"]
+    overview.take(health(DependencyState.REFUSES_WRITES, "out of memory"))
+    assert overview.unavailable() == ["livekit has refused writes since 2026-01-01T00:00:00.000Z: out of memory"]
     overview.take(snapshot())
     assert overview.unavailable() == []

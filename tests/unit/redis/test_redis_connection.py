@@ -130,6 +130,7 @@ async def test_a_full_server_is_not_away_and_scripts_may_go_on(own_redis_server:
             with pytest.raises(RedisAway) as caught:
                 await connection.call("SET", connection.keys.of("x"), "1")
     assert [one["event"] for one in logs] == ["redis_refuses"]
+    assert connection.refusals.why_no_writes == "out of memory (OOM)"
     assert not caught.value.is_uncertain
     assert not connection.is_away
     renewal = Script("renewal", "#!lua flags=allow-oom\nreturn redis.call('SET', KEYS[1], ARGV[1])")
