@@ -16,6 +16,7 @@ from http_api.models.queries import InstanceQuery
 from http_api.models.responses import ServiceList, ServiceView, answer, answer_list
 from http_api.models.services import Heartbeat, RegisterService
 from http_api.protocol.bodies import read_body, read_query
+from http_api.replica import require_writes
 from http_api.request_context import PRINCIPAL
 from http_api.resources.ownership import (
     refuse_agent_of_others,
@@ -80,6 +81,7 @@ async def remove(request: web.Request) -> web.Response:
     It receives no further invites. Running sessions are not affected.
     """
     service_id, asked = request.match_info["service_id"], read_query(request, InstanceQuery)
+    await require_writes(request.app)
     refuse_others(request, service_id)
     status = request.app[REGISTRY].remove(service_id, endpoint=asked.endpoint)
     await request.app[RECORDS].committed()
@@ -93,6 +95,8 @@ async def heartbeat(request: web.Request) -> web.Response:
     """
     service_id, asked = request.match_info["service_id"], read_query(request, InstanceQuery)
     reported = await read_body(request, Heartbeat) if request.can_read_body else Heartbeat()
+    if reported.draining is not None:
+        await require_writes(request.app)
     refuse_others(request, service_id)
     status = request.app[REGISTRY].heartbeat(
         service_id, load=reported.load, draining=reported.draining, endpoint=asked.endpoint

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from manager_agent.redis import refusals
 from tests.api.replicas.conftest import StartReplica, acts
 from tests.api.stand_ins import Api
 from tests.api.streams.feed_reader import Readers
@@ -76,6 +77,48 @@ async def test_what_needs_redis_is_refused_with_retry_after_and_heals(
     assert (await b.say_ready(session_id, "asr-1"))[0] == 200
     await feed.until("session", lambda data: data["session_id"] == session_id and data["state"] == "ready")
     await eventually("the replica is ready", lambda: a.ask("GET", "//readyz"), lambda answer: answer[0] == 200)
+
+
+async def test_a_full_redis_is_shown_until_it_has_room(
+    a: Api, b: Api, server: RedisServer, feeds_of_b: Readers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(refusals, "STEADY_AFTER", 0.0)
+    await a.register("asr-1")
+    session_id = (await a.open({"type": "ASR"}))[2]["session_id"]
+    feed = await feeds_of_b.reader()
+    await feed.until("snapshot")
+    await server.limit_memory()
+    refused = await b.ask("POST", "/sessions", {"user_identity": "alice", "required_services": []})
+    registration = {"service_id": "asr-2", "endpoint": "http://127.0.0.1:1/", "metadata": {"type": "ASR"}}
+    for status, headers, problem in (
+        refused,
+        await b.ask("POST", "/microservices/register", registration),
+        await b.ask("DELETE", "/microservices/asr-1"),
+        await b.ask("POST", "/microservices/asr-1/heartbeat", {"draining": True}),
+    ):
+        assert (status, slug(problem), headers["Retry-After"]) == (503, "redis_unavailable", "1")
+    for api in (a, b):  # what was refused is known nowhere
+        services = (await api.ask("GET", "/microservices"))[2]["services"]
+        assert [(one["service_id"], one["state"]) for one in services] == [("asr-1", "healthy")]
+    said = await feed.until("health", lambda data: data["dependencies"][1]["state"] == "refuses_writes")
+    assert said["dependencies"][1]["detail"] == "out of memory (OOM)"
+    for path in ("//readyz", "//health"):
+        status, _, answer = await b.ask("GET", path)
+        assert (status, answer["redis"]["state"]) == (200, "refuses_writes")
+        assert "out of memory" in answer["redis"]["detail"]
+    assert "session_manager_redis_refuses_writes 1.0" in await metrics_of(b)
+    assert (await b.say_ready(session_id, "asr-1"))[0] == 200  # what is there goes on
+    await server.limit_memory(0)
+    await feed.until("health", lambda data: data["dependencies"][1]["state"] == "up")
+    assert (await b.ask("GET", "//readyz"))[2]["redis"]["state"] == "up"
+    assert "session_manager_redis_refuses_writes 0.0" in await metrics_of(b)
+    assert (await b.open())[0] == 201
+    assert (await b.ask("POST", "/microservices/register", registration))[0] == 201
+
+
+async def metrics_of(api: Api) -> str:
+    async with api.http.get("/metrics") as answer:
+        return await answer.text()
 
 
 async def both_act(a: Api, b: Api) -> bool:
