@@ -1,7 +1,9 @@
+#!lua
 -- Begins a registration of a service, and tells which others began before it and have not ended.
 -- KEYS: a sorted set of them by the instant at which they began, in milliseconds. ARGV: this one; the milliseconds after
 -- which one counts as ended.
--- Returns the others.
+-- Returns the others. When Redis is full it is refused as a whole: without the first line, its first commands would let
+-- the rest pass.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])
