@@ -76,7 +76,6 @@ class CallbackJudge:
         self.count += 1
         self._judge.digest("callback", record.session_id, record.revision)
         truth = self._judge.sessions[record.session_id]
-        assert truth.received is not None
         about = f"{record.session_id}: {record.revision}"
         if (replica, record.revision) in self._told.get(record.session_id, ()):
             self._judge.violated(Invariant.CALLBACK_TWICE, f"{about} by {replica}")
@@ -89,5 +88,5 @@ class CallbackJudge:
     def check_end(self, session_id: str, truth: SessionTruth) -> None:
         if truth.due_callbacks is None:
             return
-        if missing := sorted(set(truth.due_callbacks) - set(truth.received or ())):
+        if missing := sorted(set(truth.due_callbacks) - set(truth.received)):
             self._judge.violated(Invariant.CALLBACK_LOST, f"{session_id}: {missing} of {truth.due_callbacks}")

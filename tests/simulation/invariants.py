@@ -12,6 +12,7 @@ class Invariant(StrEnum):
     EARLY_TOKEN = "a token before all services were ready"
     STALE_TOKEN = "a token of a state that was over when it was asked for"
     LOST_SESSION = "an acknowledged session was lost"
+    EXECUTED_TWICE = "a request that was repeated was executed twice"
     TWO_OWNERS = "a replica acted for the session of another"
     LATE_TAKE_OVER = "sessions of a dead replica were not taken over in time"
     NEEDLESS_TAKE_OVER = "sessions were taken from a replica that was well"

@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from manager_agent.replicas.lease import LEASE
@@ -14,6 +14,7 @@ from manager_agent.session.session import FAILURES, GIVES_TOKENS, EndReason, Ses
 from tests.simulation.callback_judge import CallbackJudge
 from tests.simulation.history import FaultKind
 from tests.simulation.invariants import Invariant, InvariantViolation
+from tests.simulation.request_judge import RequestJudge
 
 if TYPE_CHECKING:
     from tests.simulation.simulated_redis import SimulatedSession, Written
@@ -48,7 +49,6 @@ HINDER_TAKERS = frozenset(
 class SessionTruth:
     """What is known of one session."""
 
-    number: int
     acknowledged_at: float | None = None
     is_closing: bool = False
     """Whether the client has asked for its end."""
@@ -62,8 +62,9 @@ class SessionTruth:
     was_rolled_back: bool = False
     """Whether Redis lost some of it."""
     room_lost: bool = False
-    due_callbacks: list[int] | None = None
-    received: list[int] | None = None
+    due_callbacks: list[int] | None = field(default_factory=list)
+    """None: it can't be known which ones are due."""
+    received: list[int] = field(default_factory=list)
 
 
 class Judge:
@@ -79,7 +80,7 @@ class Judge:
         self._redis_slow_until = self._uneasy_until = self._takers_hindered_until = -math.inf
         """Until when a session's end, and a take-over, may take longer."""
         self._latest_fault_until = -math.inf
-        self.callbacks = CallbackJudge(world, self)
+        self.callbacks, self.requests = CallbackJudge(world, self), RequestJudge(world, self)
 
     def digest(self, *parts: object) -> None:
         self._digest.update(f"{self._heap.now:.6f} {parts}".encode())
@@ -121,6 +122,9 @@ class Judge:
             self.callbacks.removed(session_id)
         if before is not None and after is not None and before.fence != after.fence:
             self.takes += 1
+        if was is None and now is not None:
+            self.sessions.setdefault(session_id, SessionTruth())
+            self.requests.made(session_id)
         self._count(was, now)
         self._follow(session_id, was, now)
 
@@ -228,11 +232,13 @@ class Judge:
 
     def rolled_back(self, lost: Iterable[Written]) -> None:
         """Redis came back without these writes. What was told meanwhile counts no more."""
+        self.requests.has_lost()
         for written in lost:
             current = self._world.redis.sessions.get(written.session_id)
             self._has_lost(written.session_id, current)
 
     def emptied(self, lost: Iterable[SimulatedSession]) -> None:
+        self.requests.has_lost()
         for stored in lost:
             self._has_lost(stored.session.session_id, None)
         self._in_use.clear()

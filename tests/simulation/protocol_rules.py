@@ -15,6 +15,10 @@ class ProtocolRules:
     """Written in the same step as the change that they tell."""
     reads_what_is_newest = True
     """Whether a replica reads all that was written before it answers a request."""
+    claims_until_kept = True
+    """Whether the claim of an idempotency key ends only once the response is kept."""
+    adds_only_under_a_claim = True
+    """Whether Redis refuses a session of a request whose claim is not there any more."""
     takes_over = True
     begins_what_it_gains = True
     """Whether a replica that is made the owner of a session acts for it."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from manager_agent.session import events as ev
 from manager_agent.session.session import GIVES_TOKENS, Session
 from tests.simulation.protocol_rules import RULES
+from tests.simulation.simulated_claims import SimulatedClaim
 from tests.simulation.simulated_redis import SimulatedSession
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ class ClientReply(StrEnum):
 
 
 Answer = Callable[[ClientReply], None]
-Wish = Callable[["SimulatedReplica", set[str]], Session | None]
-"""The session that a client asks for, with services that are not excluded; None if there are none."""
+Wish = Callable[["SimulatedReplica", str, set[str]], Session | None]
+"""The session that a client asks for, with this id and services that are not excluded; None if there are none."""
 
 
 class RequestHandler:
@@ -38,7 +39,7 @@ class RequestHandler:
         self._replica, self._redis = replica, replica.world.redis
         self._began = replica.now
 
-    def _caught_up(self, then: Callable[[], None], answer: Answer) -> None:
+    def caught_up(self, then: Callable[[], None], answer: Answer) -> None:
         """Go on once this replica has read all that was written when it asked."""
 
         def asked(state: tuple[int, bool]) -> None:
@@ -60,36 +61,49 @@ class RequestHandler:
 
     # --- a new session ---
 
-    def create(self, wish: Wish, answer: Answer) -> None:
-        if not self._replica.may_act or self._replica.is_draining:
-            answer(ClientReply.LATER)
-            return
-        self._caught_up(lambda: self._add(wish, answer, set()), answer)
+    def add(self, session_id: str, wish: Wish, claim: SimulatedClaim, then: Callable[[], None], answer: Answer) -> None:
+        """Add the session that is asked for under the claim of its request. `answer`: called if it is not added."""
+        self.caught_up(lambda: self._add(session_id, wish, claim, then, answer, set()), answer)
 
-    def _add(self, wish: Wish, answer: Answer, excluded: set[str]) -> None:
+    def _add(
+        self,
+        session_id: str,
+        wish: Wish,
+        claim: SimulatedClaim,
+        then: Callable[[], None],
+        answer: Answer,
+        excluded: set[str],
+    ) -> None:
         replica = self._replica
-        session = wish(replica, excluded)
+        session = wish(replica, session_id, excluded)
         if session is None:
             answer(ClientReply.LATER)
             return
         write = replica.world.next_write()
 
-        def added(stored: SimulatedSession | str) -> None:
+        def added(stored: SimulatedSession | str | None) -> None:
             if isinstance(stored, str):
-                self._add(wish, answer, {*excluded, stored})
-                return
-            replica.learn(session.session_id, stored)
-            if RULES.room_is_awaited:
-                self._wait(session.session_id, _has_room, answer)
+                self._add(session_id, wish, claim, then, answer, {*excluded, stored})
+            elif stored is None:
+                answer(ClientReply.LATER)
             else:
-                answer(ClientReply.DONE)
+                replica.learn(session_id, stored)
+                then()
 
-        replica.link.ask(lambda: self._redis.add(session, replica.id, write), added, lambda: answer(ClientReply.LATER))
+        replica.link.ask(
+            lambda: self._redis.add(session, replica.id, write, claim), added, lambda: answer(ClientReply.LATER)
+        )
+
+    def until_room(self, session_id: str, answer: Answer) -> None:
+        if RULES.room_is_awaited:
+            self._wait(session_id, _has_room, answer)
+        else:
+            answer(ClientReply.DONE)
 
     # --- a token, the end ---
 
     def token(self, session_id: str, answer: Answer) -> None:
-        self._caught_up(lambda: self._wait(session_id, self._token, answer), answer)
+        self.caught_up(lambda: self._wait(session_id, self._token, answer), answer)
 
     def _token(self, stored: SimulatedSession | None) -> ClientReply | None:
         if stored is None:
@@ -111,7 +125,7 @@ class RequestHandler:
                 return
             self._replica.updates.update(session_id, ev.SessionClosed(self._replica.now), closed, fence=None)
 
-        self._caught_up(close, answer)
+        self.caught_up(close, answer)
 
     # --- waiting ---
 

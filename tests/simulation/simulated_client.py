@@ -10,11 +10,13 @@ from manager_agent.session.attempt import Attempt
 from manager_agent.session.events import Chosen, ParticipantInfo
 from manager_agent.session.required_service import RequiredService, Requirement
 from manager_agent.session.session import Limits, Session, User
+from tests.simulation.keyed_request import KeyedRequest
 from tests.simulation.request_handler import ClientReply, RequestHandler
 from tests.simulation.simulated_services import TYPES
 
 if TYPE_CHECKING:
     from tests.simulation.history import PlannedSession
+    from tests.simulation.judge import SessionTruth
     from tests.simulation.simulated_replica import SimulatedReplica
     from tests.simulation.world import World
 
@@ -30,26 +32,33 @@ LIMITS = Limits(
 ANSWERED_WITHIN = 12.0
 """Seconds until a client gives a request up and sends it again, to another replica."""
 TRIES_MAX = 20
+IMPATIENT, IMPATIENT_WITHIN = 0.25, 1.5
+"""The share of clients that give up asking for a session much earlier, and after how many seconds."""
 
-
-Request = Callable[[RequestHandler, int], None]
+Request = Callable[["SimulatedReplica", int], None]
 
 
 class SimulatedClient:
     def __init__(self, world: World, script: PlannedSession) -> None:
         self._world, self._heap = world, world.heap
-        self.session_id = f"ses_{script.number}"
-        self.truth = world.judge.sessions[self.session_id]
-        chances = world.chances_of(self.session_id)
+        self._key = self.session_id = f"ses_{script.number}"
+        """The id of its session, once it is acknowledged."""
+        chances = world.chances_of(self._key)
         self._types = TYPES[: chances.choice((1, 2, 2, 3))]
         self._stays = chances.uniform(5.0, 30.0)
         draw = chances.random()
         self._never_joins, self._deletes, self._rejoins = draw < 0.03, 0.03 <= draw < 0.35, 0.35 <= draw < 0.45
         self._asks_again_after = chances.uniform(1.0, 1.3 * self._stays) if chances.random() < 0.4 else None
+        is_impatient = world.history.chances("patience", self._key).random() < IMPATIENT
+        self._patience = IMPATIENT_WITHIN if is_impatient else ANSWERED_WITHIN
         self._user = f"user-{script.number}"
         self._tries, self._sent = 0, 0
         self._info: ParticipantInfo | None = None
         self._has_joined = False
+
+    @property
+    def truth(self) -> SessionTruth:
+        return self._world.judge.sessions[self.session_id]
 
     def ask(self) -> None:
         """Ask for the session."""
@@ -68,9 +77,10 @@ class SimulatedClient:
             self._heap.after(1.0, self._send, request)
             return
         self._sent += 1
-        self._heap.after(ANSWERED_WITHIN, self._expire, self._sent, request)
+        patience = self._patience if request == self._create else ANSWERED_WITHIN
+        self._heap.after(patience, self._expire, self._sent, request)
         chances = self._world.chances_of(self.session_id)
-        self._heap.after(chances.uniform(0.001, 0.005), replica.call, request, RequestHandler(replica), self._sent)
+        self._heap.after(chances.uniform(0.001, 0.005), replica.call, request, replica, self._sent)
 
     def _expire(self, sent: int, request: Request) -> None:
         if sent == self._sent:
@@ -85,10 +95,10 @@ class SimulatedClient:
 
     # --- the session ---
 
-    def _create(self, handler: RequestHandler, sent: int) -> None:
-        handler.create(self._wish, partial(self._created, sent))
+    def _create(self, replica: SimulatedReplica, sent: int) -> None:
+        KeyedRequest(replica, self._key, self._wish, partial(self._created, sent)).begin()
 
-    def _wish(self, replica: SimulatedReplica, excluded: set[str]) -> Session | None:
+    def _wish(self, replica: SimulatedReplica, session_id: str, excluded: set[str]) -> Session | None:
         """The session that is asked for, with the services that the replica chooses; None if it has none."""
         services = list[RequiredService]()
         for kind in self._types:
@@ -99,8 +109,8 @@ class SimulatedClient:
             services.append(RequiredService(Requirement(type=kind), Attempt(chosen)))
         now = self._heap.now
         return Session(
-            self.session_id,
-            f"room-{self.session_id}",
+            session_id,
+            f"room-{session_id}",
             User(self._user),
             now,
             tuple(services),
@@ -110,10 +120,11 @@ class SimulatedClient:
             state_since=now,
         )
 
-    def _created(self, sent: int, reply: ClientReply) -> None:
+    def _created(self, sent: int, reply: ClientReply, session_id: str) -> None:
         if not self._is_answered(sent):
             return
         if reply is ClientReply.DONE:
+            self.session_id = session_id
             if self.truth.acknowledged_at is None:
                 self.truth.acknowledged_at = self._heap.now
             self._tries = 0
@@ -121,8 +132,8 @@ class SimulatedClient:
         elif reply is ClientReply.LATER:
             self._send(self._create, 1.0)
 
-    def _wait(self, handler: RequestHandler, sent: int) -> None:
-        handler.token(self.session_id, partial(self._waited, sent))
+    def _wait(self, replica: SimulatedReplica, sent: int) -> None:
+        RequestHandler(replica).token(self.session_id, partial(self._waited, sent))
 
     def _waited(self, sent: int, reply: ClientReply) -> None:
         if not self._is_answered(sent):
@@ -176,8 +187,8 @@ class SimulatedClient:
             self._rejoins = False
             self._heap.after(1.0, self._join)
 
-    def _close(self, handler: RequestHandler, sent: int) -> None:
-        handler.close(self.session_id, partial(self._closed, sent))
+    def _close(self, replica: SimulatedReplica, sent: int) -> None:
+        RequestHandler(replica).close(self.session_id, partial(self._closed, sent))
 
     def _closed(self, sent: int, reply: ClientReply) -> None:
         if self._is_answered(sent) and reply is ClientReply.LATER:

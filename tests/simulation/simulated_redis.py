@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from manager_agent.session.session import Session
 from tests.simulation.event_heap import EventHeap
 from tests.simulation.protocol_rules import RULES
+from tests.simulation.simulated_claims import SimulatedClaim, SimulatedClaims
 from tests.simulation.simulated_leases import SimulatedLeases
 
 LOST_SECONDS = 1.0
@@ -64,17 +65,22 @@ Listener = Callable[[str, SimulatedSession | None, SimulatedSession | None], Non
 
 class SimulatedRedis:
     def __init__(
-        self, heap: EventHeap, capacities: Mapping[str, int], written: Listener, taken: Callable[[str], None]
+        self,
+        heap: EventHeap,
+        capacities: Mapping[str, int],
+        written: Listener,
+        taken: Callable[[str], None],
+        replaced: Callable[[SimulatedClaim], None],
     ) -> None:
         """`written`: called with each change of a session, before and after; `taken`: with the owner from which a
-        session is taken because it counts as dead."""
+        session is taken because it counts as dead; `replaced`: with a claim whose replica does."""
         self._heap, self._capacities, self._written, self._taken = heap, capacities, written, taken
         self.sessions: dict[str, SimulatedSession] = {}
         self.owned_by: defaultdict[str, dict[str, None]] = defaultdict(dict)
         """Ordered, so that what is done for each is done in the same order in each run."""
         self.counters: Counter[str] = Counter()
         self.outbox: dict[str, deque[CallbackRecord]] = {}
-        self.leases = SimulatedLeases()
+        self.leases, self.claims = SimulatedLeases(), SimulatedClaims(heap, replaced)
         self.live_by_owner: Counter[str] = Counter()
         self.run, self.is_recovered = 1, True
         self.is_down = self.was_emptied = False
@@ -89,11 +95,13 @@ class SimulatedRedis:
 
     # --- sessions ---
 
-    def add(self, session: Session, owner: str, write: int) -> SimulatedSession | str:
-        """The stored session, or the id of the service that is full."""
+    def add(self, session: Session, owner: str, write: int, claim: SimulatedClaim) -> SimulatedSession | str | None:
+        """The stored session, the id of the service that is full, or None if the claim is not there."""
         known = self.sessions.get(session.session_id)
         if known is not None:
             return known
+        if not self.claims.permits(claim):
+            return None
         if (full := self._full(_reserved(session), [])) and RULES.capacity_is_checked_in_redis:
             return full
         stored = SimulatedSession(session, 1, owner, 1, self.run, (write,))
@@ -268,6 +276,7 @@ class SimulatedRedis:
             while written.callbacks and waiting and waiting[-1].revision >= written.callbacks[0].revision:
                 self._lost_callbacks.setdefault(written.session_id, []).append(waiting.pop())
         self._recent.clear()
+        self.claims.lose(self._heap.now - LOST_SECONDS)
         return lost
 
     def come_back_empty(self) -> list[SimulatedSession]:
@@ -282,6 +291,7 @@ class SimulatedRedis:
         self.live_by_owner.clear()
         self._recent.clear()
         self.leases = SimulatedLeases()
+        self.claims.lose()
         self.was_emptied = True
         return lost
 

@@ -51,6 +51,8 @@ class SimulatedReplica:
         """The revisions of each session whose callbacks this replica has told."""
         self.delivering: set[str] = set()
         """The sessions of which a callback is on its way."""
+        self.executing: set[str] = set()
+        """The keys of the requests that are executed here."""
         self._managers_due_at = -math.inf
         self._is_reading = False
         self.membership = SimulatedMembership(self)

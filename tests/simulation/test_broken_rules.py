@@ -109,6 +109,21 @@ BROKEN = [
         ((FaultKind.LIVEKIT_AWAY, 5.0, 10.0),),
     ),
     BrokenRule(
+        "a claim ends before the response is kept",
+        rule("claims_until_kept"),
+        {Invariant.EXECUTED_TWICE},
+        ((SLOW, 4.0, 12.0),),
+        sessions=80,
+        within=15.0,
+    ),
+    BrokenRule(
+        "added without the claim",
+        rule("adds_only_under_a_claim"),
+        {Invariant.EXECUTED_TWICE},
+        ((SLOW, 4.0, 4.0), (FREEZE, 6.0, 20.0)),
+        sessions=80,
+    ),
+    BrokenRule(
         "no room is recovered",
         rule("recovers_rooms"),
         {Invariant.LOST_SESSION},
@@ -121,7 +136,7 @@ BROKEN = [
         {Invariant.TWO_OWNERS},
         ((SLOW, 4.0, 4.0), (FREEZE, 6.0, 8.0)),
         sessions=80,
-        first_seed=2,
+        first_seed=3,
     ),
     BrokenRule(
         "no lease",
@@ -129,7 +144,7 @@ BROKEN = [
         {Invariant.TWO_OWNERS},
         ((SLOW, 4.0, 4.0), (FREEZE, 6.0, 20.0)),
         sessions=80,
-        first_seed=2,
+        first_seed=4,
     ),
     BrokenRule(
         "dead because Redis was away",
@@ -147,9 +162,9 @@ BROKEN = [
         "handed over while it acts",
         rule("stops_before_hand_over"),
         {Invariant.TWO_OWNERS},
-        ((SLOW, 4.0, 20.0), (FaultKind.DRAIN, 6.0, 1.0)),
+        ((SLOW, 4.0, 20.0), (FaultKind.DRAIN, 7.0, 1.0)),
         sessions=80,
-        first_seed=6,
+        nodes=2,
     ),
     BrokenRule("nothing is taken over", rule("takes_over"), {Invariant.LATE_TAKE_OVER}, ((KILL, 10.0, 3.0),)),
     BrokenRule(
@@ -172,6 +187,7 @@ BROKEN = [
         {Invariant.ROOM_LEFT, Invariant.LOST_SESSION},
         ((SLOW, 4.0, 6.0), (KILL, 8.0, 3.0)),
         sessions=80,
+        first_seed=3,
     ),
     BrokenRule(
         "nothing is put back",
@@ -179,7 +195,7 @@ BROKEN = [
         {Invariant.CALLBACK_LOST},
         ((SLOW, 4.0, 8.0), (FaultKind.REDIS_EMPTY, 7.0, 2.0)),
         sessions=80,
-        first_seed=4,
+        first_seed=2,
     ),
     BrokenRule(
         "callbacks are not put back",
@@ -187,7 +203,6 @@ BROKEN = [
         {Invariant.CALLBACK_LOST},
         ((SLOW, 4.0, 8.0), (FaultKind.REDIS_EMPTY, 7.0, 2.0)),
         sessions=80,
-        first_seed=4,
     ),
     BrokenRule(
         "callbacks of lost writes are not put back",
@@ -195,7 +210,7 @@ BROKEN = [
         {Invariant.CALLBACK_LOST},
         ((SLOW, 4.0, 8.0), (FaultKind.REDIS_ROLLBACK, 7.0, 2.0)),
         sessions=80,
-        first_seed=2,
+        first_seed=6,
     ),
     BrokenRule(
         "told again if Redis does not know it",

@@ -18,7 +18,7 @@ from manager_agent.session.identities import Identities
 from tests.simulation.event_heap import EventHeap
 from tests.simulation.history import START, FaultKind, History, PlannedSession, SimulatedFault
 from tests.simulation.invariants import InvariantViolation
-from tests.simulation.judge import Judge, SessionTruth
+from tests.simulation.judge import Judge
 from tests.simulation.reconciling import SimulatedReconciler
 from tests.simulation.simulated_client import SimulatedClient
 from tests.simulation.simulated_livekit import SimulatedLiveKit, SimulatedRoom
@@ -63,6 +63,8 @@ class World:
         self._chances: dict[str, random.Random] = {}
         self._balance = history.chances("balance")
         self._writes = count(1)
+        self._session_ids: dict[str, list[str]] = {}
+        """Of all executions of the request with a key, in their order."""
         self.identities = Identities(str(history.seed))
         self.redis_slow_until = -math.inf
         self._heirs: dict[tuple[str, tuple[str, ...]], str] = {}
@@ -71,7 +73,9 @@ class World:
         rate = len(history.sessions) / max(1.0, history.lasts)
         per_type = max(2, math.ceil(1.5 * rate * LIVE_SECONDS / CAPACITY))
         self.services = SimulatedServices(self, history.instances or per_type, CAPACITY)
-        self.redis = SimulatedRedis(self.heap, self.services.capacities, self._written, self._taken)
+        self.redis = SimulatedRedis(
+            self.heap, self.services.capacities, self._written, self._taken, self.judge.requests.replaced
+        )
         self.livekit = SimulatedLiveKit(self.heap, self._webhook, self._offer, self.judge.digest)
         self.reconciler = SimulatedReconciler(self)
         self._lives: Counter[int] = Counter()
@@ -89,7 +93,6 @@ class World:
             self.heap.at(START + 2.0 + fault.at, self._happen, fault)
 
     def _ask(self, script: PlannedSession) -> None:
-        self.judge.sessions[f"ses_{script.number}"] = SessionTruth(script.number, due_callbacks=[], received=[])
         SimulatedClient(self, script).ask()
 
     def run(self, progress: Callable[[World], None] = lambda _: None) -> SimulationOutcome:
@@ -139,6 +142,19 @@ class World:
 
     def next_write(self) -> int:
         return next(self._writes)
+
+    def next_session_id(self, key: str) -> str:
+        """For one more execution of the request with this key."""
+        known = self._session_ids.setdefault(key, [])
+        known.append(f"{key}.{len(known) + 1}" if known else key)
+        return known[-1]
+
+    def session_ids(self, key: str) -> list[str]:
+        return self._session_ids.get(key, [])
+
+    def session_ids_beside(self, session_id: str) -> list[str]:
+        """Those of the other executions of the request that made this session."""
+        return [one for one in self.session_ids(session_id.partition(".")[0]) if one != session_id]
 
     def chances_of(self, session_id: str) -> random.Random:
         chances = self._chances.get(session_id)
