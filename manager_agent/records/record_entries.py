@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from manager_agent.records.pending_changes import RecordChange
 from manager_agent.records.records import Kind, Record
+from manager_agent.redis.entry_ids import order_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,6 @@ def read_entry(fields: Mapping[bytes, bytes]) -> RecordEntry:
     except KeyError as error:
         raise ValueError(f"an entry without {error}") from None
     return RecordEntry(kind, replica, key.decode(), record)
-
-
-def order_of(entry_id: str) -> tuple[int, int]:
-    """Ids of entries, in the order of the changelog. Raises ValueError."""
-    milliseconds, _, number = entry_id.partition("-")
-    return int(milliseconds), int(number)
 
 
 def _record(kind: Kind, key: bytes, value: bytes, expires_at: bytes) -> Record:

@@ -24,11 +24,12 @@ from manager_agent.clock import Clock
 from manager_agent.records.crossed_changes import CrossedChanges
 from manager_agent.records.listeners import RecordListeners
 from manager_agent.records.pending_changes import PendingChanges, Place, RecordChange, groups_of
-from manager_agent.records.record_entries import StoredRecord, arguments_of, order_of, read_entry, read_stored
+from manager_agent.records.record_entries import StoredRecord, arguments_of, read_entry, read_stored
 from manager_agent.records.records import Kind, Listener, ReadAnew, Record, RecordStats
 from manager_agent.records.written_changes import WrittenChanges
 from manager_agent.redis.changelog import ChangeLog, Entry
 from manager_agent.redis.connection import RedisAway, RedisConnection
+from manager_agent.redis.entry_ids import order_of
 from manager_agent.redis.script import load_script
 from manager_agent.tasks import Tasks
 

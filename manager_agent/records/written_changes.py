@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from manager_agent.records.pending_changes import Place, RecordChange
-from manager_agent.records.record_entries import order_of
+from manager_agent.redis.entry_ids import order_of
 
 WATCHED_MAX = 10_000
 """Changes. They are shown within milliseconds, unless the changelog can't be read."""

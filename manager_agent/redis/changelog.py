@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import structlog
 
 from manager_agent.redis.connection import RedisAway, RedisConnection
+from manager_agent.redis.entry_ids import order_of
 from manager_agent.redis.script import load_script
 
 log = structlog.get_logger()
@@ -147,7 +148,7 @@ class ChangeLog:
             command = ("XREAD", "COUNT", 1, "BLOCK", round(BLOCKS * 1000), "STREAMS", self._connection.keys.changes)
             answer = await self._connection.call(*command, position, blocks=BLOCKS)
             # Another look may have applied it meanwhile.
-            if answer is None or _order(answer[0][1][0][0].decode()) > _order(self.position):
+            if answer is None or order_of(answer[0][1][0][0].decode()) > order_of(self.position):
                 return
 
     async def _look(self) -> None:
@@ -167,7 +168,7 @@ class ChangeLog:
 
     async def _catch_up(self) -> None:
         target: str | None = None
-        while target is None or _order(self.position) < _order(target):
+        while target is None or order_of(self.position) < order_of(target):
             answer = await self._answer()
             if answer.state != "whole":
                 await self._read_anew(answer)
@@ -220,8 +221,3 @@ def _entry(answer: list[Any]) -> Entry:
     entry_id, flat = answer
     fields = dict(zip(flat[::2], flat[1::2], strict=True))
     return Entry(entry_id.decode(), fields.pop(b"k", b"").decode(errors="replace"), fields)
-
-
-def _order(entry_id: str) -> tuple[int, int]:
-    milliseconds, _, number = entry_id.partition("-")
-    return int(milliseconds), int(number)

@@ -20,6 +20,7 @@ import structlog
 
 from manager_agent.redis.changelog import ChangeLog
 from manager_agent.redis.connection import RedisAway, RedisConnection
+from manager_agent.redis.entry_ids import order_of
 from manager_agent.store.mirror import Mirror
 from manager_agent.store.replicated_sessions import MirroredSession, ReplicatedSessions
 from manager_agent.store.session_scripts import SessionScripts, Status, Write
@@ -109,7 +110,7 @@ class ReadingAnew:
         if epoch != self._epoch:
             return epoch or b"", Loss.ALL
         # The position is not in the changelog any more. If older entries are, it was not trimmed away.
-        went_back = bool(oldest) and _order(oldest[0][0].decode()) < _order(position)
+        went_back = bool(oldest) and order_of(oldest[0][0].decode()) < order_of(position)
         return epoch, Loss.LATEST if went_back else Loss.NOTHING
 
     async def _ids(self) -> Sequence[str]:
@@ -208,8 +209,3 @@ class ReadingAnew:
 
 def _batches(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (ids[at : at + size] for at in range(0, len(ids), size))
-
-
-def _order(entry_id: str) -> tuple[int, int]:
-    milliseconds, _, number = entry_id.partition("-")
-    return int(milliseconds), int(number)
