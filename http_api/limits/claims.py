@@ -13,26 +13,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 from aiohttp import web
 
 from http_api.errors import IdempotencyConflict, IdempotencyKeyReused
+from http_api.limits.announcements import Announcements
 from http_api.limits.idempotency_store import IdempotencyScope
 from http_api.limits.key_marks import MARK, KeyMark
 from manager_agent.redis.connection import RedisAway, RedisConnection
 from manager_agent.redis.script import load_script
 from manager_agent.session.session import Session
 from manager_agent.store.session_scripts import Guard
-from manager_agent.tasks import Tasks
 
 SWAP = load_script("swap")
 KEPT_FOR = 900_000
 """Milliseconds after which a claim is forgotten in any case: longer than any request takes."""
-LAST_SECONDS = 1.0
-"""Seconds to end claims when the process stops."""
-RETRY_PAUSE = 1.0
-"""Seconds between two tries to end a claim."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +48,14 @@ class IdempotencyClaims:
     ) -> None:
         """`is_alive`: whether a replica of this id may still execute a request. `committed`: Records.committed."""
         self._connection, self._replica_id, self._is_alive = connection, replica_id, is_alive
-        self._committed = committed
-        self._numbers, self._tasks = count(), Tasks()
+        self._numbers, self._announcements = count(), Announcements(committed)
         self._guards: dict[str, Claim] = {}
         """The claims of requests that are executed here, by their marks."""
 
     async def start(self) -> None: ...
 
     async def aclose(self) -> None:
-        await self._tasks.aclose(LAST_SECONDS)
+        await self._announcements.aclose()
 
     async def take(self, scope: IdempotencyScope, fingerprint: bytes) -> Claim:
         """Claim the key for a request that does not run here. Call `end` after it. Raises IdempotencyConflict,
@@ -90,7 +86,7 @@ class IdempotencyClaims:
         executed."""
         if mark is not None and self._guards.get(mark.text) == claim:
             del self._guards[mark.text]
-        self._tasks.spawn(self._end(claim), name="end claim", for_all=True)
+        self._announcements.end(partial(self._end, claim), name="end claim", kept_for=KEPT_FOR)
 
     def _refuse(self, found: str, fingerprint: bytes) -> None:
         """Raise the error for a request whose key has this claim, unless the claim is to be taken over."""
@@ -107,14 +103,7 @@ class IdempotencyClaims:
         return found
 
     async def _end(self, claim: Claim) -> None:
-        ends = asyncio.get_running_loop().time() + KEPT_FOR / 1000
-        while asyncio.get_running_loop().time() < ends:
-            try:
-                await self._committed()
-                await self._swap(claim.key, claim.value.encode(), "")
-                return
-            except RedisAway:
-                await asyncio.sleep(RETRY_PAUSE)
+        await self._swap(claim.key, claim.value.encode(), "")
 
 
 CLAIMS: web.AppKey[IdempotencyClaims | None] = web.AppKey("CLAIMS")

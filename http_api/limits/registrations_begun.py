@@ -7,27 +7,23 @@ those that began first are let in.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import count
 from typing import NamedTuple
 
 from aiohttp import web
 
-from manager_agent.redis.connection import RedisAway, RedisConnection
+from http_api.limits.announcements import Announcements
+from manager_agent.redis.connection import RedisConnection
 from manager_agent.redis.script import load_script
 from manager_agent.registry.services import RegisteredService
-from manager_agent.tasks import Tasks
 
 BEGIN = load_script("register")
 KEPT_FOR = 60_000
 """Milliseconds after which a registration counts as ended: its replica is gone."""
-LAST_SECONDS = 1.0
-"""Seconds to end registrations when the process stops."""
-RETRY_PAUSE = 1.0
-"""Seconds between two tries to end one."""
 
 
 class Begun(NamedTuple):
@@ -49,12 +45,12 @@ class RegistrationsBegun:
     ) -> None:
         """`caught_up`: ChangeLog.caught_up. `committed`: Records.committed."""
         self._connection, self._replica_id = connection, replica_id
-        self._caught_up, self._committed = caught_up, committed
+        self._caught_up = caught_up
         self._key = connection.keys.of("registering")
-        self._numbers, self._tasks = count(), Tasks()
+        self._numbers, self._announcements = count(), Announcements(committed)
 
     async def aclose(self) -> None:
-        await self._tasks.aclose(LAST_SECONDS)
+        await self._announcements.aclose()
 
     @asynccontextmanager
     async def begin(self, service: RegisteredService) -> AsyncIterator[Sequence[Begun]]:
@@ -67,17 +63,8 @@ class RegistrationsBegun:
             await self._caught_up()
             yield [Begun(*json.loads(other)[2:]) for other in others]
         finally:
-            self._tasks.spawn(self._end(member), name="end registration", for_all=True)
-
-    async def _end(self, member: str) -> None:
-        ends = asyncio.get_running_loop().time() + KEPT_FOR / 1000
-        while asyncio.get_running_loop().time() < ends:
-            try:
-                await self._committed()
-                await self._connection.call("ZREM", self._key, member)
-                return
-            except RedisAway:
-                await asyncio.sleep(RETRY_PAUSE)
+            ended = partial(self._connection.call, "ZREM", self._key, member)
+            self._announcements.end(ended, name="end registration", kept_for=KEPT_FOR)
 
 
 REGISTRATIONS_BEGUN: web.AppKey[RegistrationsBegun | None] = web.AppKey("REGISTRATIONS_BEGUN")

@@ -100,7 +100,7 @@ async def test_an_old_claim_that_ends_late_does_not_end_the_next_one(replicas: C
 async def test_a_claim_ends_once_redis_is_back(
     stack: AsyncExitStack, own_redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("http_api.limits.claims.RETRY_PAUSE", 0.01)
+    monkeypatch.setattr("http_api.limits.announcements.RETRY_PAUSE", 0.01)
     replicas = ClaimingReplicas(own_redis_server, stack)
     first = replicas.claims("r1")
     claim = await first.take(SCOPE, BODY)
