@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
 
-from http_api.connections import close_server
 from manager_agent.redis import connection as redis_connection
 from manager_agent.redis.connection import RedisAway
+from tests.raw_server import serving
 from tests.unit.redis.connections import Connect, connecting
 
 pytestmark = pytest.mark.unit
 
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 OK, PONG = b"+OK\r\n", b"+PONG\r\n"
 PING, NAMED = b"PING\r\n", b"session-manager\r\n"
 """The ends of commands."""
@@ -27,23 +26,6 @@ async def connect() -> AsyncIterator[Connect]:
         yield connect
 
 
-@asynccontextmanager
-async def redis_stand_in(serve: Serve) -> AsyncIterator[int]:
-    """Gives its port. `serve` has each connection, which is closed after it."""
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            await serve(reader, writer)
-        finally:
-            writer.close()
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    try:
-        yield server.sockets[0].getsockname()[1]
-    finally:
-        await close_server(server)
-
-
 async def test_the_login_waits_for_redis_once(connect: Connect) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer nothing before the whole login is here."""
@@ -53,7 +35,7 @@ async def test_the_login_waits_for_redis_once(connect: Connect) -> None:
         writer.write(PONG)
         await reader.read()
 
-    async with redis_stand_in(serve) as port:
+    async with serving(serve) as port:
         assert await connect(f"redis://user:s3cret@127.0.0.1:{port}/7").call("PING") == b"PONG"
 
 
@@ -74,7 +56,7 @@ async def test_a_connection_that_works_is_kept_when_no_other_can_be_opened(
             while await reader.readuntil(PING):
                 writer.write(PONG)
 
-    async with redis_stand_in(serve) as port:
+    async with serving(serve) as port:
         connection = connect(f"redis://127.0.0.1:{port}")
         assert await connection.call("PING") == b"PONG"
         monkeypatch.setattr(redis_connection, "CONNECT_TIMEOUT", 0.1)
