@@ -56,10 +56,14 @@ class Roll:
     awaited: Mapping[str, ReplicaInfo] = field(default_factory=dict)
     """By id: those whose leases lapsed while Redis was away, and that may renew them still."""
 
+    @property
+    def known(self) -> Mapping[str, ReplicaInfo]:
+        """By id: those that are alive, or awaited."""
+        return {**self.awaited, **self.alive}
+
     def after(self, before: Roll) -> Roll:
         """This one, knowing who is awaited since an earlier one."""
-        known = {**before.awaited, **before.alive}
-        awaited = {one: info for one, info in known.items() if one not in self.alive and not self.is_dead(one)}
+        awaited = {one: info for one, info in before.known.items() if one not in self.alive and not self.is_dead(one)}
         return replace(self, awaited=awaited)
 
     def is_dead(self, replica_id: str) -> bool:
@@ -127,7 +131,7 @@ class ReplicaLease:
 def changes(before: Roll, after: Roll) -> Iterable[tuple[str, ReplicaInfo]]:
     """What became of other replicas: `joined`, `left` or `lapsed`, and which one. A lease that only lapsed because
     Redis was away is none of these, if it is renewed."""
-    known = {**before.awaited, **before.alive}
+    known = before.known
     for replica_id, one in after.alive.items():
         if replica_id not in known:
             yield "joined", one
