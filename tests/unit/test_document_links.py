@@ -12,7 +12,7 @@ from scripts.livekit_server import ROOT
 
 pytestmark = pytest.mark.unit
 
-DOCUMENTS = [ROOT / "README.md", ROOT / "README.zh.md", ROOT / "examples/README.md", *(ROOT / "docs").rglob("*.md")]
+DOCUMENTS = [*ROOT.glob("*.md"), ROOT / "examples/README.md", *(ROOT / "docs").rglob("*.md")]
 DECISIONS = ROOT / "docs" / "decisions"
 CODE_BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
