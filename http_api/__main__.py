@@ -10,7 +10,6 @@ from typing import Any
 
 import structlog
 
-from http_api import VERSION
 from http_api.observability import logs
 from http_api.observability.exit_budget import ExitBudget
 from http_api.observability.logs import native, unhandled
@@ -22,6 +21,7 @@ from http_api.settings.complaint import BadSettings
 from http_api.settings.secret_values import kept_from_logs
 from http_api.settings.settings import Settings
 from http_api.settings.state_dir import with_state_dir
+from http_api.versions import version_line
 from manager_agent.livekit.ffi import PANIC_EXIT_CODE, has_panicked
 from manager_agent.proxy_rule import proxy_rule
 
@@ -45,7 +45,7 @@ def main() -> int:
     parser.add_argument(
         "--dev", action="store_true", help="listen on loopback, with the API key of `livekit-server --dev`"
     )
-    parser.add_argument("--version", action="version", version=VERSION)
+    parser.add_argument("--version", action="version", version=version_line())
     return run(dev=parser.parse_args().dev)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
@@ -19,10 +20,17 @@ from http_api.cli.sessions import sessions
 from http_api.cli.timeline import timeline
 from http_api.cli.token import decode
 from http_api.cli.watch import watch
+from http_api.versions import version_line
 
 
 def _group(help_text: str) -> typer.Typer:
     return typer.Typer(help=help_text, epilog=EPILOG, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+def _say_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(version_line())
+        raise typer.Exit
 
 
 def _add(group: typer.Typer, command: Callable[..., None]) -> None:
@@ -33,6 +41,17 @@ def _add(group: typer.Typer, command: Callable[..., None]) -> None:
 
 
 app = _group("Run, inspect and diagnose a LiveKit session manager.")
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the versions.")
+    ] = False,
+) -> None:
+    """The options of the command itself."""
+
+
 token = _group("Inspect LiveKit tokens.")
 key = _group("Create API keys.")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from importlib.metadata import version
 
 from aiohttp import web
 from prometheus_client import (
@@ -23,6 +22,7 @@ from http_api.observability.metrics.redis import RedisMetrics
 from http_api.observability.metrics.requests import RequestMetrics
 from http_api.observability.metrics.sessions import SessionMetrics
 from http_api.observability.metrics.webhooks import WebhookMetrics
+from http_api.versions import library_versions
 from manager_agent.clock import Clock
 
 LAGS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
@@ -50,7 +50,8 @@ class Metrics:
             registry=registry, buckets=UPDATES,
         )  # fmt: skip
         build = Info("session_manager_build", "Versions of the running software.", registry=registry)
-        build.info({"version": VERSION, "livekit": version("livekit"), "livekit_agents": version("livekit-agents")})
+        libraries = {name.replace("-", "_"): number for name, number in library_versions().items()}
+        build.info({"version": VERSION, **libraries})
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)

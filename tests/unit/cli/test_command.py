@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
+from http_api import VERSION
 from http_api.cli import app
 from http_api.cli.exits import MEANINGS, CommandError, ExitCode, run
 from http_api.cli.progress import Progress, steps_of
@@ -43,6 +46,14 @@ def test_every_command_has_help_with_its_exit_codes(command: list[str]) -> None:
         assert f"{code.value} {meaning}" in words
 
 
+def test_version_names_what_a_report_needs() -> None:
+    said = CliRunner().invoke(app, ["--version"])
+    assert said.exit_code == ExitCode.OK
+    packages = ("livekit", "livekit-agents")
+    libraries = "".join(f"{name} {version(name)}, " for name in packages)
+    assert said.stdout == f"session-manager {VERSION} ({libraries}Python {platform.python_version()})\n"
+
+
 def test_the_cli_reference_lists_every_command_and_exit_code() -> None:
     told = (ROOT / "docs" / "cli.md").read_text()
     for command in COMMANDS:
@@ -54,6 +65,7 @@ def test_the_cli_reference_lists_every_command_and_exit_code() -> None:
 def test_help_does_not_import_what_only_commands_need() -> None:
     script = f"""
 import sys
+from http_api import VERSION
 from http_api.cli import app
 try: app(["--help"])
 except SystemExit: pass
