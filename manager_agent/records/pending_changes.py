@@ -85,8 +85,18 @@ class PendingChanges:
             self.add(change)
 
 
-def groups_of(changes: Sequence[RecordChange]) -> Iterator[Sequence[RecordChange]]:
-    """The changes in order, in groups within the bounds. A single change may be greater."""
+def groups_of(changes: Iterable[RecordChange], *, deletions_first: bool = False) -> Sequence[Sequence[RecordChange]]:
+    """The changes in order, in groups within the bounds. A single change may be greater. `deletions_first`: and in
+    groups of their own."""
+    if not deletions_first:
+        return list(_in_groups(changes))
+    parts: tuple[list[RecordChange], list[RecordChange]] = [], []
+    for change in changes:
+        parts[change.record is not None].append(change)
+    return [group for part in parts for group in _in_groups(part)]
+
+
+def _in_groups(changes: Iterable[RecordChange]) -> Iterator[Sequence[RecordChange]]:
     group: list[RecordChange] = []
     size = 0
     for change in changes:

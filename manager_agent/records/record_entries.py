@@ -33,7 +33,7 @@ class RecordEntry:
 
 
 def arguments_of(changes: Iterable[RecordChange], kinds: Sequence[Kind]) -> list[str | bytes | int]:
-    """What change_records.lua is told of these changes. `kinds`: in the order of its keys."""
+    """What record_group.lua is told of these changes. `kinds`: in the order of its keys."""
     return [
         argument
         for change in changes

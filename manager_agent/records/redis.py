@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 
 import structlog
 
@@ -46,7 +47,7 @@ SWEPT_AT_ONCE = 500
 EXPIRED_KEPT = 60.0
 """Seconds for which expired records are kept, as clocks differ."""
 NOT_KEPT = "what is recorded meanwhile is known to this replica only, and lost if the process ends"
-CHANGE = load_script("change_records")
+CHANGE, DELETE = load_script("change_records"), load_script("delete_records")
 SWEEP = load_script("sweep_records")
 
 
@@ -183,11 +184,12 @@ class RedisRecords:
             self._wanted.clear()
             changes, waiting, self._waiting = self._pending.take(), self._waiting, []
             self._under_way = {change.place: change for change in changes}
-            written, are_all_written = 0, False
+            is_full = self._away is not None and self._away.code == "OOM"
+            groups, written, are_all_written = groups_of(changes, deletions_first=is_full), 0, False
             try:
-                for group in groups_of(changes):
+                for group in groups:
                     await self._write_group(group)
-                    written += len(group)
+                    written += 1
                 are_all_written = True
             except RedisAway as error:
                 self._failed(error)
@@ -195,7 +197,7 @@ class RedisRecords:
                 self._succeeded()
             finally:
                 self._under_way = {}
-                self._pending.give_back(changes[written:])
+                self._pending.give_back(chain.from_iterable(groups[written:]))
                 for done in waiting:
                     if not done.done():
                         done.set_result(are_all_written)
@@ -204,8 +206,9 @@ class RedisRecords:
         keys, kinds = self._connection.keys, list(dict.fromkeys(change.kind for change in group))
         places = [place for kind in kinds for place in (keys.records(kind), keys.record_expiries(kind))]
         arguments = [self._replica_id, *arguments_of(group, kinds)]
+        script = CHANGE if any(change.record is not None for change in group) else DELETE  # also from a full Redis
         try:
-            entries = await self._connection.run(CHANGE, [keys.changes, *places], arguments)
+            entries = await self._connection.run(script, [keys.changes, *places], arguments)
         except RedisAway:
             raise
         except Exception:

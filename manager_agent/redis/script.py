@@ -1,8 +1,11 @@
 """Lua scripts: each changes several keys in one step, or reads them as they are together.
 
-A script is a file in lua/. Its first line may be `#!lua flags=allow-oom`, for what must go on when Redis is full. A
-line `-- include: NAME` stands for the file lua/NAME.lua, which has functions that several scripts need. A line
-`-- urgent` says that it does not wait for its turn behind other commands, so that a burst holds up no lease.
+A script is a file in lua/. Its first line is `#!lua`: when Redis is full, the script is refused before it begins; or
+`#!lua flags=allow-oom`, for what must go on then. Without either, a full Redis would carry out all that comes after a
+first command which only deletes.
+
+A line `-- include: NAME` stands for the file lua/NAME.lua, which has functions that several scripts need. A line
+`-- urgent` says that the script does not wait for its turn behind other commands, so that a burst holds up no lease.
 """
 
 from __future__ import annotations

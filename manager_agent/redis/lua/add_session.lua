@@ -1,3 +1,4 @@
+#!lua
 -- Adds a session. Also one that is restored: whatever holds its room name, and without limits.
 -- KEYS, after those in session.lua: the guard, if the session is added only while that has the wanted value.
 -- Returns what came of it: written, there, unguarded, name_taken or full; and its version and fence, or the milliseconds

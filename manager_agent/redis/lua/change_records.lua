@@ -1,16 +1,5 @@
--- Changes records, and tells of each.
--- KEYS: changes; the records and the expiries of each kind in turn
--- ARGV: the replica; for each change: the number of its kind among those keys from 1 on, kind, verb, key, value,
--- expires_at
--- Returns the ids of the entries.
+#!lua
+-- Changes records (record_group.lua).
 -- include: changes
 -- include: record
-
-local entries = {}
-for at = 2, #ARGV, 6 do
-  local nth = 2 * tonumber(ARGV[at])
-  entries[#entries + 1] = change_record(
-    KEYS[1], KEYS[nth], KEYS[nth + 1], ARGV[at + 1], ARGV[1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
-  )
-end
-return entries
+-- include: record_group

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Counts requests by the generic cell rate algorithm, as http_api/limits/gcra.py does.
 -- KEYS: one for each sender. ARGV: the interval and the window in microseconds, then the number of requests of each.
 -- Returns for each sender its debt before, in microseconds, and how many of its requests are granted.

@@ -6,7 +6,6 @@
 -- A record is stored as "<id of its first entry> <expires_at> <value>".
 local function change_record(changes, records, expiries, kind, replica, verb, key, value, expires_at)
   if verb == 'delete' then
-    -- It comes first: a Redis that is out of memory lets a script go on that has begun to change something.
     if redis.call('HDEL', records, key) == 0 then
       return ''
     end

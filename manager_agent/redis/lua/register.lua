@@ -2,8 +2,7 @@
 -- Begins a registration of a service, and tells which others began before it and have not ended.
 -- KEYS: a sorted set of them by the instant at which they began, in milliseconds. ARGV: this one; the milliseconds after
 -- which one counts as ended.
--- Returns the others. When Redis is full it is refused as a whole: without the first line, its first commands would let
--- the rest pass.
+-- Returns the others.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now - ARGV[2])

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Who serves a session of a token request that may be repeated at another replica.
 -- KEYS: a hash with its states: abandoned, taken, ending. ARGV: the step, milliseconds until all of it is forgotten.
 -- Returns 1 if the step was made, 0 if another replica was first.

@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Replaces a value, if it is the expected one.
 -- KEYS: its key. ARGV: the expected value; the new one, empty to delete it; milliseconds for which it is kept.
 -- Returns the value that is there instead; nothing if it was replaced, or is gone.

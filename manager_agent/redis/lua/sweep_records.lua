@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Removes records that expired before an instant. Nothing is told: every replica knows when they expire.
 -- KEYS: records, expiries
 -- ARGV: the instant, how many at most

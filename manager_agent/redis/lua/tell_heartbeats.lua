@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Tells all replicas of heartbeats.
 -- KEYS: changes
 -- ARGV: the replica, the content

@@ -209,6 +209,20 @@ async def test_full_redis_takes_deletions_and_lets_those_who_wait_for_more_know(
         assert b.heard == [("1", b"1" * 100_000), ("1", None), ("2", b"1")]
 
 
+async def test_deletions_are_not_held_up_by_what_a_full_redis_refuses(own_redis_server: RedisServer) -> None:
+    async with a_replica(own_redis_server, "a") as a:
+        a.records.put(Kind.ANSWER, "1", b"1")
+        await a.records.committed()
+        await own_redis_server.limit_memory()
+        a.records.put(Kind.ANSWER, "2", b"1")
+        a.records.delete(Kind.ANSWER, "1")
+        await until(lambda: a.records.stats, lambda stats: stats.pending == 1)
+        assert await a.records.load(Kind.ANSWER) == []
+        await own_redis_server.limit_memory(0)
+        await until(lambda: a.records.stats, lambda stats: not stats.pending)
+        assert await a.keys() == ["2"]
+
+
 async def test_a_frozen_redis_keeps_nobody_waiting_for_long(
     own_redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
+
 import pytest
 from redis.crc import key_slot
 
 from manager_agent.redis.keys import Keys
-from manager_agent.redis.script import load_script
+from manager_agent.redis.script import INCLUDE, load_script
 
 pytestmark = pytest.mark.unit
 
@@ -31,3 +33,13 @@ def test_scripts_include_others() -> None:
     assert "-- include:" not in script.source
     assert len(script.sha) == 40
     assert script.source not in repr(script)
+
+
+def test_each_script_says_whether_it_goes_on_when_redis_is_full() -> None:
+    sources = {
+        file.name.removesuffix(".lua"): file.read_text() for file in (files("manager_agent.redis") / "lua").iterdir()
+    }
+    included = {name for source in sources.values() for name in INCLUDE.findall(source)}
+    scripts = {name: source.partition("\n")[0] for name, source in sources.items() if name not in included}
+    assert set(scripts.values()) == {"#!lua", "#!lua flags=allow-oom"}
+    assert not any(sources[name].startswith("#!") for name in included)
