@@ -1,7 +1,7 @@
 """The rooms of this deployment that no session owns, and when to try to delete each.
 
-LiveKit can't delete some rooms, such as those of a node that was killed (livekit#3766), so
-the pauses between the tries grow.
+LiveKit may fail to delete a room again and again, such as one whose node was killed while no other node runs
+(livekit#3766), so the pauses between the tries grow.
 """
 
 from __future__ import annotations

@@ -31,6 +31,8 @@ CALL_TIMEOUT = 10.0
 """Seconds for one call, with the connection that it may need. A far server takes seconds for TCP and TLS; one that
 refuses is known at once."""
 CHECK_TIMEOUT, CHECK_PAUSE = 5.0, 1.0
+NO_NODE = "could not find object"
+"""What LiveKit says, with status 500, if it does not know which node has a room."""
 AWAY_PATIENCE = 0.2
 """Seconds that a caller waits for a check while LiveKit is known to be away."""
 CHECKED_ROOM = "-"
@@ -150,7 +152,8 @@ class LiveKitCalls:
             self.rejection = self._away = None
             if error.code == "not_found":
                 raise RoomMissing(str(error)) from error
-            kind = LiveKitBusy if error.status == HTTPStatus.SERVICE_UNAVAILABLE else LiveKitUnavailable
+            is_busy = error.status == HTTPStatus.SERVICE_UNAVAILABLE or error.message == NO_NODE
+            kind = LiveKitBusy if is_busy else LiveKitUnavailable
             raise kind(f"LiveKit answered {error.code}: {error.message}") from error
         except NotActing as error:
             raise LiveKitUnavailable(str(error)) from error

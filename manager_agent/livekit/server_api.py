@@ -270,11 +270,24 @@ class Rooms(LiveKitCalls):
         found = await self._find(room_name, LOOK_PAUSES if sid else ())
         if found is None or not found.is_same(sid, session_id):
             return
-        try:
-            async with self._calling(), self._act("delete_room", session_id, room_name):
-                await self._livekit.room.delete_room(api.DeleteRoomRequest(room=room_name))
-        except RoomMissing:
-            pass
+        with suppress(RoomMissing):
+            try:
+                await self._delete(room_name, session_id)
+            except LiveKitBusy:
+                if await self._give_a_node(found, session_id):
+                    await self._delete(room_name, session_id)
+
+    async def _delete(self, room_name: str, session_id: str) -> None:
+        async with self._calling(), self._act("delete_room", session_id, room_name):
+            await self._livekit.room.delete_room(api.DeleteRoomRequest(room=room_name))
+
+    async def _give_a_node(self, room: ListedRoom, session_id: str) -> bool:
+        """Let a live node have this room, and return whether it does. LiveKit does not delete a room whose node was
+        killed, or that has none: one that was at two nodes is stored again, without a node, when someone leaves it at
+        the second one. It takes such a room up when it is asked to create it."""
+        async with self._calling(), self._act("create_room", session_id, room.name):
+            taken_up = await self._livekit.room.create_room(api.CreateRoomRequest(name=room.name))
+        return taken_up.sid == room.sid
 
     async def delete_what_came_back(self, session: Session, manager: str) -> None:
         """Delete the room that LiveKit made in place of the session's deleted one, because this manager was joining:
