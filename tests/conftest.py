@@ -25,6 +25,10 @@ from tests.signals import pytest_unconfigure as pytest_unconfigure
 from tests.waiting import begin_test
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="let Schemathesis make three times as many requests")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_state_home(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
     """Keep what programs write by default out of the home directory."""

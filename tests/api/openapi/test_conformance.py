@@ -24,15 +24,29 @@ from tests.api.stand_ins import Api, StartApi
 pytestmark = pytest.mark.api
 
 HERE = Path(__file__).parent
-CASES_MIN = 5_000
-STATEFUL_TIME = 60
-"""Seconds."""
 SERVICES_FILE = """
 services:
   - {service_id: asr-service, endpoint: "http://127.0.0.1:9/", metadata: {type: ASR}}
 profiles:
   default: [asr-service]
 """
+
+
+@dataclass(frozen=True, slots=True)
+class SearchEffort:
+    examples: int
+    """Of each operation."""
+    stateful_time: int
+    """Seconds of sequences of requests."""
+    cases_min: int
+
+
+USUAL, LONG = SearchEffort(50, 20, 2_000), SearchEffort(150, 60, 5_000)
+
+
+@pytest.fixture
+def effort(request: pytest.FixtureRequest) -> SearchEffort:
+    return LONG if request.config.getoption("--long") else USUAL
 
 
 @pytest.fixture
@@ -64,6 +78,7 @@ class Schemathesis:
     api: Api
     key: str
     folder: Path
+    effort: SearchEffort
 
     async def run(self, phases: str, *more: str, seed: int = 1) -> int:
         """Run one process and return the number of its cases. Fails with its output if it finds something."""
@@ -71,6 +86,7 @@ class Schemathesis:
         process = await asyncio.create_subprocess_exec(
             *(Path(sys.executable).with_name("schemathesis"), "--config-file", HERE / "schemathesis.toml"),
             *("run", f"http://127.0.0.1:{self.api.port}/openapi.json", "--phases", phases, "--seed", str(seed)),
+            *("--max-examples", str(self.effort.examples)),
             *("--report-json-path", str(report), "--no-color", *more),
             cwd=self.folder,
             env=os.environ | {"API_KEY": self.key, "CHECKS": str(HERE / "schemathesis_checks.py")},
@@ -92,18 +108,20 @@ class Schemathesis:
     async def follow_links(self, seed: int) -> int:
         """Sequences of requests. An answer that differs when a sequence is tried again, as a live server's may, ends
         the search: it is begun anew until the time is up."""
-        return await self.run("stateful", "--max-time", str(STATEFUL_TIME), seed=seed)
+        return await self.run("stateful", "--max-time", str(self.effort.stateful_time), seed=seed)
 
     async def cover_and_follow_links(self) -> int:
         return await self.run("examples,coverage") + await self.follow_links(seed=1)
 
 
 @pytest.mark.timeout(900)
-async def test_schemathesis_finds_no_deviation_from_the_document(strict_api: tuple[Api, str], tmp_path: Path) -> None:
+async def test_schemathesis_finds_no_deviation_from_the_document(
+    strict_api: tuple[Api, str], tmp_path: Path, effort: SearchEffort
+) -> None:
     """Two processes in parallel; on a slow machine more follow until there were enough cases."""
-    schemathesis = Schemathesis(*strict_api, tmp_path)
+    schemathesis = Schemathesis(*strict_api, tmp_path, effort)
     cases = sum(await asyncio.gather(schemathesis.run("fuzzing"), schemathesis.cover_and_follow_links()))
     for seed in itertools.count(2):
-        if cases >= CASES_MIN:
+        if cases >= effort.cases_min:
             break
         cases += await schemathesis.follow_links(seed)
