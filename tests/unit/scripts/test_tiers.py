@@ -1,0 +1,26 @@
+"""The tiers of the tests: each can be run alone, and is explained."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from scripts.livekit_server import ROOT
+
+pytestmark = pytest.mark.unit
+
+
+def test_each_documented_tier_can_be_run_alone() -> None:
+    script = (ROOT / "scripts/test").read_text()
+    chapter = (ROOT / "docs/design.md").read_text().partition("\n## Tests\n")[2]
+    tiers = re.findall(r"^  (\w+)\) needed=", script, re.MULTILINE)
+    assert [tier for tier in tiers if any((ROOT / "tests" / tier).rglob("test_*.py"))] == tiers
+    assert re.findall(r"^\| `(\w+)` \|", chapter, re.MULTILINE) == tiers
+    assert f"scripts/test [{'|'.join(tiers)}]" in script
+
+
+def test_a_tier_prepares_nothing_that_the_whole_run_does_not() -> None:
+    script = (ROOT / "scripts/test").read_text()
+    whole, *of_tiers = (set(needed.split()) for needed in re.findall(r"needed=\(([^)]*)\)", script))
+    assert set().union(*of_tiers) == whole
