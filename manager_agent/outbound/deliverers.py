@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from manager_agent.drop_oldest import drop_oldest
 from manager_agent.outbound.shared_deliveries import SharedDeliveries
 from manager_agent.store.redis import RedisStore
 from manager_agent.store.store import UnknownSession
@@ -58,8 +59,7 @@ class Deliverers:
     def removed_here(self, session_id: str) -> None:
         """A session was removed that this replica owned: it delivers what is left."""
         self._left_here[session_id] = None
-        while len(self._left_here) > LEFT_HERE_MAX:
-            del self._left_here[next(iter(self._left_here))]
+        drop_oldest(self._left_here, LEFT_HERE_MAX)
         self._deliveries.assign(session_id, self._store.replica_id)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
 from typing import Protocol
 
+from manager_agent.drop_oldest import drop_oldest
 from manager_agent.outbound.deliveries import Delivery, DeliveryLog
 from manager_agent.outbound.delivery_queues import WaitingBytes
 from manager_agent.outbound.delivery_records import VALUES, RecordedDelivery, put_change
@@ -222,8 +223,7 @@ class SharedDeliveries:
 
     def _remember(self, event_id: str) -> None:
         self._finished[event_id] = None
-        while len(self._finished) > FINISHED_REMEMBERED:
-            del self._finished[next(iter(self._finished))]
+        drop_oldest(self._finished, FINISHED_REMEMBERED)
 
     def _heard(self, session_id: str, event_id: str) -> None:
         if self._listener is not None:
@@ -272,5 +272,4 @@ class SharedDeliveries:
 
 def _put_bounded(events: dict[str, RecordedDelivery], event: RecordedDelivery) -> None:
     events[event.delivery.id] = event
-    if len(events) > EXPECTED_MAX:
-        del events[next(iter(events))]
+    drop_oldest(events, EXPECTED_MAX)

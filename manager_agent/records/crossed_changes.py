@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from manager_agent.drop_oldest import drop_oldest
 from manager_agent.records.pending_changes import Place, RecordChange
 from manager_agent.records.records import Record
 
@@ -28,8 +29,7 @@ class CrossedChanges:
             self._crossed[place] = None
         else:
             self._crossed.pop(place, None)
-        if len(self._crossed) > CROSSED_MAX:
-            del self._crossed[next(iter(self._crossed))]
+        drop_oldest(self._crossed, CROSSED_MAX)
 
     def shown(self, place: Place, record: Record | None) -> bool:
         """The changelog shows a change of this replica. Returns whether it is to be told: not if a later one of this

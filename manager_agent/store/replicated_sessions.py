@@ -10,10 +10,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import structlog
 
+from manager_agent.drop_oldest import drop_oldest
 from manager_agent.session.session import Session
 from manager_agent.store.mirror import Mirror
 from manager_agent.store.session_encoding import UnreadableForm, decode
@@ -129,7 +129,7 @@ class ReplicatedSessions:
     def sent(self, pending: PendingWrite) -> None:
         """A write is about to be sent. When it is known to be carried out, its change is told as this replica's."""
         self._pending[pending.name] = pending
-        _bound(self._pending, PENDING_KEPT)
+        drop_oldest(self._pending, PENDING_KEPT)
 
     def given_up(self, pending: PendingWrite) -> None:
         """It certainly was not carried out."""
@@ -242,7 +242,7 @@ class ReplicatedSessions:
             return
         if is_own:
             self._removed[session_id] = version - 1
-            _bound(self._removed, REMOVED_KEPT)
+            drop_oldest(self._removed, REMOVED_KEPT)
         self._drop(session_id, known, self._carried_out(write))
 
     def lost(self, session_id: str) -> None:
@@ -273,9 +273,3 @@ class ReplicatedSessions:
                 listener(session_id, before, after)
             except Exception:
                 log.exception("listener_fault", session_id=session_id)
-
-
-def _bound(kept: dict[str, Any], most: int) -> None:
-    """Forget the oldest."""
-    while len(kept) > most:
-        del kept[next(iter(kept))]
