@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+Order = tuple[int, int]
+"""Milliseconds, then a number (Redis' XADD)."""
 
-def order_of(entry_id: str) -> tuple[int, int]:
-    """Their order: milliseconds, then a number (Redis' XADD). Raises ValueError."""
+
+def order_of(entry_id: str) -> Order:
+    """Raises ValueError."""
     milliseconds, _, number = entry_id.partition("-")
     return int(milliseconds), int(number)
