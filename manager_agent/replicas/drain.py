@@ -36,17 +36,13 @@ class Drain:
         live sessions are left to the next replica."""
         until = uptime() + timeout
         await self.start()
-        while ((self._left and self._has_receivers) or self._spreading.awaited) and uptime() < until:
+        while ((self._left and self._spreading.receivers) or self._spreading.awaited) and uptime() < until:
             if uptime() >= until - LAST_SECONDS:
                 await self._spreading.give_all()
             await asyncio.sleep(DRAIN_INTERVAL)
         left = self._left
         log.info("drained", sessions_left=left)
         return left
-
-    @property
-    def _has_receivers(self) -> bool:
-        return any(not one.is_draining for one in self._membership.others)
 
     @property
     def _left(self) -> int:

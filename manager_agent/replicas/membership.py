@@ -99,11 +99,6 @@ class Membership:
         """Whether this replica does what only one of the deployment may do."""
         return self.may_act and self.roll.leader == self.id
 
-    @property
-    def others(self) -> Sequence[ReplicaInfo]:
-        """The other replicas that are alive."""
-        return [one for one in self.roll.alive.values() if one.replica_id != self.id]
-
     def is_alive(self, replica_id: str) -> bool:
         """Whether a replica of this id may still act, as far as is known here."""
         return not self.roll.is_dead(replica_id)

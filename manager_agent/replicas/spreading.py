@@ -39,6 +39,12 @@ class Spreading:
         """How many sessions that were handed over wait for the other replica's manager."""
         return self._hand_over.awaited
 
+    @property
+    def receivers(self) -> list[str]:
+        """The other replicas to which sessions may be handed over."""
+        own_id = self._membership.id
+        return [one.replica_id for one in self._membership.roll.receivers if one.replica_id != own_id]
+
     async def start(self) -> None:
         self._tasks.spawn(self._run(), name="spreading", for_all=True)
 
@@ -72,14 +78,14 @@ class Spreading:
 
     async def _give_ended(self) -> None:
         """Hand over the sessions that are cleaned up: they need no manager. Raises RedisAway."""
-        receivers = self._receivers
+        receivers = self.receivers
         for session in list(self._store.owned()) if receivers else ():
             if session.is_cleaned_up:
                 await self._hand_over.give(session, chosen(session.session_id, receivers))
 
     async def give_all(self) -> None:
         """Hand over every session at once, in whichever state it is."""
-        receivers, slots = self._receivers, asyncio.Semaphore(DRAIN_MOST)
+        receivers, slots = self.receivers, asyncio.Semaphore(DRAIN_MOST)
 
         async def give(session: Session) -> None:
             async with slots:
@@ -89,8 +95,3 @@ class Spreading:
         async with asyncio.TaskGroup() as group:
             for session in list(self._store.owned()) if receivers else ():
                 group.create_task(give(session))
-
-    @property
-    def _receivers(self) -> list[str]:
-        own_id = self._membership.id
-        return [one.replica_id for one in self._membership.roll.receivers if one.replica_id != own_id]
