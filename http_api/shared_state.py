@@ -47,6 +47,8 @@ def provide_shared(app: web.Application, components: Components, rate: Rate, clo
     app[REGISTRATIONS_BEGUN] = registrations = RegistrationsBegun(
         connection, membership.id, caught_up=shared.changelog.caught_up, committed=components.records.committed
     )
+    for announcing in (claims, registrations):
+        shared.changelog.read_anew_with(announcing.read_anew)
     app[RATE_LIMITS], app[TO_CLOSE] = RateLimits.of(rates.counter), (claims, registrations, rates)
     app[REPLICA_STATUS] = lambda: status_of(shared)
     return SharedRequests(connection, lambda session_id: store.ownership(session_id).owner, membership.is_alive)

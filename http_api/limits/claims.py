@@ -57,6 +57,10 @@ class IdempotencyClaims:
     async def aclose(self) -> None:
         await self._announcements.aclose()
 
+    async def read_anew(self) -> None:
+        """As ChangeLog.read_anew_with has it."""
+        await self._announcements.end_again()
+
     async def take(self, scope: IdempotencyScope, fingerprint: bytes) -> Claim:
         """Claim the key for a request that does not run here. Call `end` after it. Raises IdempotencyConflict,
         IdempotencyKeyReused, RedisAway."""

@@ -52,6 +52,10 @@ class RegistrationsBegun:
     async def aclose(self) -> None:
         await self._announcements.aclose()
 
+    async def read_anew(self) -> None:
+        """As ChangeLog.read_anew_with has it."""
+        await self._announcements.end_again()
+
     @asynccontextmanager
     async def begin(self, service: RegisteredService) -> AsyncIterator[Sequence[Begun]]:
         """Until the end of the block this service is being registered. Gives the registrations that began before and

@@ -90,6 +90,10 @@ class ChangeLog:
         `read_anew` reads the whole state from Redis: at the start, and when changes may have been missed. It is called
         once for several kinds, and does not wait for `caught_up`."""
         self._appliers.setdefault(kind, []).append(apply)
+        self.read_anew_with(read_anew)
+
+    def read_anew_with(self, read_anew: ReadAnew) -> None:
+        """The same for what no change tells of."""
         if read_anew not in self._readers_anew:
             self._readers_anew.append(read_anew)
 

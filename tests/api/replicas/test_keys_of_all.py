@@ -12,7 +12,9 @@ from http_api.limits.claims import CLAIMS
 from http_api.resources.session_requests import SESSION_REQUESTS, SessionRequests
 from manager_agent.records.redis import RedisRecords
 from manager_agent.redis.connection import RedisAway
+from tests.api.replicas.conftest import StartReplica
 from tests.api.stand_ins import Api
+from tests.redis_server import RedisServer
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.api
@@ -20,9 +22,9 @@ pytestmark = pytest.mark.api
 BODY = {"user_identity": "alice", "required_services": []}
 
 
-async def create(api: Api) -> tuple[int, str, Any]:
+async def create(api: Api, body: object = BODY) -> tuple[int, str, Any]:
     """Status, problem and session."""
-    status, headers, answer = await api.ask("POST", "/sessions", BODY, {"Idempotency-Key": "k1"})
+    status, headers, answer = await api.ask("POST", "/sessions", body, {"Idempotency-Key": "k1"})
     if status == 503:
         assert headers["Retry-After"] == "1"
     return status, str(answer.get("type", "")).rpartition(":")[2], answer
@@ -92,3 +94,25 @@ async def test_a_frozen_replica_adds_no_session_for_a_request_that_another_one_h
     for api in (a, b):
         assert (await eventually("the response", partial(create, api), created))[2] == session
         assert sessions(api) == [session["session_id"]]
+
+
+async def test_a_claim_that_redis_has_again_after_it_went_back_ends_again(
+    start_replica: StartReplica, own_redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its request has failed, so no response is kept that other replicas could find."""
+    a, b = [await start_replica(own_redis_server) for _ in range(2)]
+    while_claimed: list[list[tuple[bytes, bytes]]] = []
+    check = SessionRequests.check_livekit
+
+    async def checked(requests: SessionRequests) -> None:
+        while_claimed.append(await own_redis_server.saved())
+        await check(requests)
+
+    monkeypatch.setattr(SessionRequests, "check_livekit", checked)
+    ask = partial(create, body={"user_identity": "alice", "required_services": [{"type": "ASR"}]})
+    failed = (424, "service_not_available")
+    await eventually("an answer", partial(ask, a), lambda answer: answer[:2] == failed)
+    await eventually("the end of the claim", partial(ask, b), lambda answer: answer[:2] == failed)
+    assert (await a.ask("POST", "/sessions", BODY))[0] == 201  # by what is lost Redis is known to have gone back
+    await own_redis_server.go_back_to(while_claimed[0])
+    await eventually("the end of the claim", partial(ask, b), lambda answer: answer[:2] == failed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.api
 
-SCOPE = IdempotencyScope("app", "sessions_create", "k1")
+SCOPE, OTHER_SCOPE = (IdempotencyScope("app", "sessions_create", key) for key in ("k1", "k2"))
 BODY, OTHER_BODY = b"\x01" * 32, b"\x02" * 32
 
 
@@ -110,3 +111,21 @@ async def test_a_claim_ends_once_redis_is_back(
         await replicas.claims("r2").take(SCOPE, BODY)
     own_redis_server.thaw()
     await until_taken(replicas.claims("r2"))
+
+
+async def test_claims_that_have_ended_end_again_after_redis_went_back(
+    stack: AsyncExitStack, own_redis_server: RedisServer
+) -> None:
+    """Those of requests that are executed stay."""
+    replicas = ClaimingReplicas(own_redis_server, stack)
+    first, second = replicas.claims("r1"), replicas.claims("r2")
+    ended, executed = await first.take(SCOPE, BODY), await first.take(OTHER_SCOPE, BODY)
+    earlier = await own_redis_server.saved()
+    first.end(ended)
+    await eventually("the claim to end", partial(own_redis_server.command, "GET", ended.key), lambda found: not found)
+    await own_redis_server.go_back_to(earlier)
+    with pytest.raises(IdempotencyConflict):
+        await second.take(SCOPE, BODY)
+    await first.read_anew()
+    await until_taken(second)
+    assert await own_redis_server.command("GET", executed.key) == executed.value.encode()
