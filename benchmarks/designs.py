@@ -13,9 +13,9 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
+from typing import TYPE_CHECKING
 
 from livekit import api, rtc
-from livekit.agents import AgentServer, AutoSubscribe, JobContext, JobExecutorType, WorkerPermissions
 
 from benchmarks.child import commands
 from http_api.bootstrap import compose
@@ -23,6 +23,9 @@ from http_api.observability import logs
 from http_api.settings.settings import DevSettings
 from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.session.session import Limits, Session, User
+
+if TYPE_CHECKING:
+    from livekit.agents import JobContext
 
 KEY, SECRET = "devkey", "secret"
 AGENT_NAME = "benchmark"
@@ -34,11 +37,13 @@ Open = Callable[[str], Awaitable[None]]
 
 
 @asynccontextmanager
-async def agents(executor: JobExecutorType, url: str) -> AsyncIterator[Open]:
+async def agents(executor: str, url: str) -> AsyncIterator[Open]:
     """Unmodified livekit-agents, except that it always reports zero load, because the benchmark itself causes the
     load."""
+    from livekit.agents import AgentServer, JobExecutorType, WorkerPermissions  # not in the memory of other designs
+
     server = AgentServer(
-        job_executor_type=executor,
+        job_executor_type=JobExecutorType[executor],
         load_fnc=lambda: 0.0,
         permissions=WorkerPermissions(can_publish=False, hidden=True),
         ws_url=url,
@@ -64,6 +69,8 @@ async def agents(executor: JobExecutorType, url: str) -> AsyncIterator[Open]:
 
 async def enter(context: JobContext) -> None:
     """The entrypoint. The job lasts until the room closes."""
+    from livekit.agents import AutoSubscribe
+
     await context.connect(auto_subscribe=AutoSubscribe.SUBSCRIBE_NONE)
 
 
@@ -102,8 +109,8 @@ async def ours(url: str) -> AsyncIterator[Open]:
 
 
 DESIGNS: dict[str, Callable[[str], AbstractAsyncContextManager[Open]]] = {
-    "process": partial(agents, JobExecutorType.PROCESS),
-    "thread": partial(agents, JobExecutorType.THREAD),
+    "process": partial(agents, "PROCESS"),
+    "thread": partial(agents, "THREAD"),
     "bare": bare,
     "ours": ours,
 }
