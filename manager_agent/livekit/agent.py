@@ -31,8 +31,7 @@ from manager_agent.store.recording import Recording
 from manager_agent.store.store import Store, UnknownSession
 
 if TYPE_CHECKING:
-    from livekit.agents import AgentServer, JobRequest
-    from livekit.agents.job import RunningJobInfo
+    from manager_agent.livekit.agents_sdk import AgentServer, JobRequest, RunningJobInfo
 
 log = structlog.get_logger()
 

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Awaitable, Callable
 
 import aiohttp
-from livekit.agents import AgentServer, JobContext, JobExecutorType, JobRequest, WorkerPermissions
 
 from manager_agent.livekit import jobs
+from manager_agent.livekit.agents_sdk import AgentServer, JobContext, JobExecutorType, JobRequest, WorkerPermissions
 from manager_agent.proxy_rule import proxy_rule
 
 Decide = Callable[[JobRequest], Awaitable[None]]

@@ -15,10 +15,8 @@ from typing import Any
 
 import aiohttp
 import structlog
-from livekit.agents import AgentServer
-from livekit.agents.ipc.job_executor import JobStatus
-from livekit.agents.job import RunningJobInfo
 
+from manager_agent.livekit.agents_sdk import AgentServer, JobStatus, RunningJobInfo
 from manager_agent.unreachable import why_unreachable
 
 log = structlog.get_logger()

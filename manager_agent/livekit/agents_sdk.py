@@ -1,0 +1,23 @@
+"""What this project uses of livekit-agents, imported without the rest. Import it from here.
+
+`import livekit.agents` imports all that voice agents are made of, such as models (openai) and codecs (PyAV).
+AgentServer uses none of it, and it took a third of the memory of the process and half of its start; see
+benchmarks/process_start.py. tests/unit/livekit/test_agents_sdk.py fails if a new version loads it all the same.
+"""
+
+from manager_agent.livekit.deferred_packages import deferred_packages
+
+with deferred_packages("livekit.agents", "livekit.agents.utils.codecs"):
+    from livekit.agents.ipc.job_executor import JobStatus
+    from livekit.agents.job import JobContext, JobExecutorType, JobRequest, RunningJobInfo
+    from livekit.agents.worker import AgentServer, WorkerPermissions
+
+__all__ = [
+    "AgentServer",
+    "JobContext",
+    "JobExecutorType",
+    "JobRequest",
+    "JobStatus",
+    "RunningJobInfo",
+    "WorkerPermissions",
+]

@@ -1,0 +1,67 @@
+"""Import modules without running the `__init__` of the packages they are in, which may import much more."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any
+
+
+@contextmanager
+def deferred_packages(*names: str) -> Iterator[None]:
+    """Within the block, modules of these packages are imported without running the `__init__` of the package.
+
+    It runs later, if anything else of the package is asked for: a name or a module that was not imported in the block.
+    A package that is already imported is left as it is.
+    """
+    finder = _DeferringFinder(names)
+    sys.meta_path.insert(0, finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+        for package in finder.deferred:
+            package.__class__ = DeferredPackage
+            del package.__path__  # the import system asks for it before it imports a module of the package
+
+
+class DeferredPackage(ModuleType):
+    """A package that runs its `__init__` when it is asked for what it lacks."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name != "__path__":  # what tools look for in any module
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        spec = self.__spec__
+        assert spec is not None
+        assert spec.loader is not None
+        self.__class__ = ModuleType  # type: ignore[assignment]
+        self.__path__ = spec.submodule_search_locations  # type: ignore[assignment]
+        spec.loader.exec_module(self)
+        return getattr(self, name)
+
+
+class _DeferringFinder(MetaPathFinder):
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+        self.deferred: list[ModuleType] = []
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name, path, target) if name in self._names else None
+        if spec is not None and spec.loader is not None:
+            spec.loader = _DeferringLoader(spec.loader, self.deferred)
+        return spec
+
+
+class _DeferringLoader(Loader):
+    def __init__(self, loader: Loader, deferred: list[ModuleType]) -> None:
+        self._loader, self._deferred = loader, deferred
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Leave the module empty. Its own loader fills it later."""
+        assert module.__spec__ is not None
+        module.__spec__.loader = module.__loader__ = self._loader
+        self._deferred.append(module)

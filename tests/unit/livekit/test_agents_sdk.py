@@ -1,0 +1,37 @@
+"""What of livekit-agents is loaded with AgentServer, in processes of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from scripts.livekit_server import ROOT
+
+pytestmark = pytest.mark.unit
+
+NEVER_NEEDED = ("av", "openai", "livekit.agents.cli", "livekit.agents.llm", "livekit.agents.voice")
+
+
+def run(script: str) -> str:
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_agent_server_is_loaded_without_what_voice_agents_are_made_of() -> None:
+    loaded = run("import sys, manager_agent.livekit.agent_server; print(*sys.modules)").split()
+    assert "livekit.agents.worker" in loaded
+    assert [name for name in NEVER_NEEDED if name in loaded] == []
+
+
+def test_the_rest_of_livekit_agents_can_be_had_later() -> None:
+    """For programs that use both, in one process: the package is whole, and its classes are the same."""
+    whole = run(
+        "from manager_agent.livekit.agents_sdk import AgentServer\n"
+        "from livekit.agents.voice import Agent\n"
+        "from livekit import agents\n"
+        "print(agents.AgentServer is AgentServer, agents.Agent is Agent, agents.utils.codecs.AudioStreamDecoder)"
+    )
+    assert whole == "True True <class 'livekit.agents.utils.codecs.decoder.AudioStreamDecoder'>"
