@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from http_api.doctor import serving
 from http_api.doctor.finding import CheckVerdict, Finding, skipped, wrong
 from http_api.doctor.livekit import AUTO_CREATE, CLOCK, JOINED, KEYS, LiveKitRefused, LiveKitServerCheck
-from http_api.doctor.network import STUN, proxies
+from http_api.doctor.network import STUN, interface, proxies
 from http_api.doctor.redis import check_redis
 from http_api.server import CannotListen
 from http_api.settings.settings import Settings
@@ -20,6 +20,7 @@ async def examine(settings: Settings) -> AsyncGenerator[Finding, None]:
     """Yield each finding as soon as it is known."""
     port, is_served = await serving.check_port(settings)
     yield port
+    yield interface()
     if not (rule := proxy_rule()).is_empty:
         yield proxies(settings, rule)
     if (url := settings.shared_redis) is not None:

@@ -1,4 +1,4 @@
-"""Checks of what livekit-server's responses reveal: its clock, and the STUN servers that it announces."""
+"""Checks of the network here, and of what livekit-server's responses reveal of it: its clock, and its STUN servers."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 
-from http_api.doctor.finding import Finding, ok, warning
+from http_api.doctor.finding import Finding, ok, warning, wrong
 from http_api.settings.connections import outgoing_connections
 from http_api.settings.settings import Settings
+from manager_agent.interfaces import NO_INTERFACE, WAY_OUT, has_interface
 from manager_agent.proxy_rule import UNUSABLE, ProxyRule
 
-STUN, PROXIES = "stun", "proxies"
+INTERFACE, STUN, PROXIES = "interface", "stun", "proxies"
 RESOLVE_TIMEOUT = 3.0
 
 
@@ -23,6 +24,13 @@ def skew_of(headers: Mapping[str, str], now: float) -> float | None:
         return parsedate_to_datetime(headers["Date"]).timestamp() - now
     except (KeyError, ValueError):
         return None
+
+
+def interface() -> Finding:
+    """Check that WebRTC finds an interface."""
+    if not has_interface():
+        return wrong(INTERFACE, NO_INTERFACE, f"{WAY_OUT[0].upper()}{WAY_OUT[1:]}")
+    return ok(INTERFACE, "one besides loopback is up")
 
 
 def proxies(settings: Settings, rule: ProxyRule) -> Finding:

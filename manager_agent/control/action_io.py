@@ -17,6 +17,7 @@ from manager_agent.control.replacement import Replacer
 from manager_agent.control.room_deletions import RoomDeletions
 from manager_agent.control.room_status import RoomStatusWriter
 from manager_agent.control.standstill import Standstill
+from manager_agent.interfaces import NO_INTERFACE, WAY_OUT, has_interface
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing, RoomReplaced
 from manager_agent.livekit.server_api import Rooms, RoomTaken
 from manager_agent.not_acting import NotActing
@@ -139,6 +140,8 @@ class ActionIO:
             log.info("manager_dispatched", dispatch=attempt)
         else:
             log.warning("manager_dispatched_again", dispatch=attempt)
+            if not has_interface():
+                log.warning("no_network_interface", why=NO_INTERFACE, hint=WAY_OUT)
         asked_at = self._clock()
         try:
             await self._rooms.dispatch_manager(session, attempt)
