@@ -39,6 +39,8 @@ HOLD = 1.0
 RECORD_DELAY = 0.03
 """Seconds for which changes are collected until the room's metadata is written."""
 RECORD_RETRY = 2.0
+AWAY = 2.0
+"""Seconds in which the replica may not act after which it knows as little as one that stood still."""
 
 
 class SessionLoop:
@@ -47,6 +49,11 @@ class SessionLoop:
         self._id, self.fence = stored.session.session_id, stored.fence
         self.is_stopped = False
         self._is_busy, self._wakes_at = False, math.inf
+        self._thawed_at = self._heap.now if stored.version > 1 else -math.inf
+        """When this replica began to act for the session of another one, or could act again. What happened meanwhile is
+        still on its way, so nothing is found overdue at once."""
+        self._held_since = math.inf
+        """Since when it would act if it might."""
         self._planned: tuple[Session, float] | None = None
         """For what the plan was made, until it wakes up."""
         self._is_recording = False
@@ -63,9 +70,16 @@ class SessionLoop:
         return stored if (stored.owner, stored.fence) == (self._replica.id, self.fence) else None
 
     def step(self) -> None:
-        if self._is_busy or (stored := self.stored) is None:
+        if self._is_busy:
             return
-        now, thawed_at = self._heap.now, self._replica.thawed_at
+        now, stored = self._heap.now, self.stored
+        if stored is None:
+            self._held_since = min(self._held_since, now)
+            return
+        if now > self._held_since + AWAY:
+            self._thawed_at = now
+        self._held_since = math.inf
+        thawed_at = max(self._replica.thawed_at, self._thawed_at)
         seen = stored.session, thawed_at
         if self._is_planned(*seen) and now < self._wakes_at:
             return
