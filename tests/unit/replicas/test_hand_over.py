@@ -187,7 +187,7 @@ async def test_the_next_replica_continues_what_all_that_stopped_at_once_had(clus
     assert sum(left) == 6
     await asyncio.gather(cluster.stop(a), cluster.stop(b))
     c = await cluster.add()
-    await until(lambda: len(c.running) == 6, within=20.0)
+    await until(lambda: len(c.running) == 6)
     await cluster.until_settled()
 
 
