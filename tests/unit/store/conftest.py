@@ -27,6 +27,13 @@ async def replicas(redis_server: RedisServer, clock: VirtualClock) -> AsyncItera
         yield started
 
 
+@pytest.fixture
+async def own_replicas(own_redis_server: RedisServer, clock: VirtualClock) -> AsyncIterator[StoreReplicas]:
+    """On a Redis that may be stopped and emptied."""
+    async with StoreReplicas(own_redis_server, clock) as started:
+        yield started
+
+
 @pytest.fixture(params=["memory", "redis"])
 async def make_store(request: pytest.FixtureRequest, clock: VirtualClock) -> AsyncIterator[MakeStore]:
     """Makes a store of each kind, with options that all of them take."""
