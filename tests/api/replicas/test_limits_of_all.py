@@ -91,6 +91,23 @@ async def test_a_service_never_has_more_sessions_than_its_capacity(
     assert shown == [40] * 3
 
 
+async def test_a_full_service_stays_full_when_redis_has_lost_its_sessions(
+    start_replica: StartReplica, own_redis_server: RedisServer
+) -> None:
+    """Each replica knows them, and puts back its own."""
+    replicas = await three(start_replica, own_redis_server, rate_limit_burst=1_000)
+    await register(replicas[0], 12)
+    await asyncio.gather(*(create(replicas[nth % 3]) for nth in range(20)))
+    for api in replicas:
+        await knows_all(api)
+    await own_redis_server.flush()
+    answers = await asyncio.gather(*(create(replicas[nth % 3]) for nth in range(30)))
+    assert outcomes(answers) == {"service_not_available": 30}
+    for api in replicas:
+        await knows_all(api)
+        assert found_services(api) == {"asr-1": 12}
+
+
 async def test_a_full_service_is_replaced_by_another_one(
     start_replica: StartReplica, redis_server: RedisServer
 ) -> None:
