@@ -65,7 +65,7 @@ class Probe:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
                 session = await self._orchestrator.open(session)
-                if session.over:
+                if session.over and session.room.created_at is None:
                     raise self._without_room()
                 step = "get a manager into the room"
                 session = await self._store.wait_for(
