@@ -10,7 +10,7 @@ import asyncio
 import gc
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import median
 
 from benchmarks.measuring import times
@@ -18,6 +18,7 @@ from http_api.access.principals import DEVELOPER
 from http_api.observability.upstreams import Upstreams
 from http_api.streams.subscribers import FeedReaders, Reader
 from manager_agent.clock import SteadyClock
+from manager_agent.frozen import replace
 from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt

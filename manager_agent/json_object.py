@@ -8,20 +8,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 
-@dataclass(frozen=True, slots=True)
 class JsonObject:
     """`bool()`: whether it has any member. In a pydantic model it is validated from a dictionary, and serialized as
-    one."""
+    one. frozen_json.py writes and reads it as an object too."""
 
-    raw: bytes = b"{}"
-    """Without white space between its parts."""
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: bytes = b"{}") -> None:
+        """`raw`: without white space between its parts."""
+        self.raw: Final = raw
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, JsonObject) and self.raw == other.raw
+
+    def __hash__(self) -> int:
+        return hash(self.raw)
+
+    def __repr__(self) -> str:
+        return f"JsonObject({self.raw!r})"
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> Self:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
+from dataclasses import replace as replace_in_dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
+
+from manager_agent.frozen import Frozen, replace
 
 T = TypeVar("T")
 
 
 def shifted(value: T, seconds: float, *, except_in: tuple[type, ...] = ()) -> T:
-    """The value by a clock that is ahead by so many seconds: every float in it is an instant, in dataclasses, models
-    and tuples too, except in those of the types `except_in`."""
+    """The value by a clock that is ahead by so many seconds: every float in it is an instant, in frozen values,
+    dataclasses, models and tuples too, except in those of the types `except_in`."""
     found: T = _shifted(value, seconds, except_in) if seconds else value
     return found
 
@@ -25,11 +28,13 @@ def _shifted(value: Any, seconds: float, except_in: tuple[type, ...]) -> Any:
         return tuple(_shifted(item, seconds, except_in) for item in value)
     if isinstance(value, except_in):
         return value
+    if isinstance(value, Frozen):
+        return replace(value, **_changed(value, value.__struct_fields__, seconds, except_in))
     if isinstance(value, BaseModel):
         return value.model_copy(update=_changed(value, type(value).model_fields, seconds, except_in))
     if is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in fields(value) if field.init]
-        return replace(value, **_changed(value, names, seconds, except_in))
+        return replace_in_dataclass(value, **_changed(value, names, seconds, except_in))
     return value
 
 

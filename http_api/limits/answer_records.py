@@ -16,11 +16,10 @@ from dataclasses import dataclass
 
 import structlog
 from cryptography.fernet import Fernet, InvalidToken
-from pydantic import TypeAdapter
 
 from http_api.limits.idempotency_store import IdempotencyScope, IdempotencyStore, StoredAnswer, StoredRequest
 from manager_agent.records.records import Kind, Record, Records
-from manager_agent.records.values import Values
+from manager_agent.records.values import ModelJson, Values
 
 log = structlog.get_logger()
 
@@ -63,7 +62,7 @@ class AnswerRecords:
         self._store, self._records = store, records
         self._scopes: dict[str, IdempotencyScope] = {}
         """Of the responses that are recorded and stored here, by the keys of their records."""
-        self._values = Values(Kind.ANSWER, 1, TypeAdapter(RecordedAnswer), SecretCipher(secret))
+        self._values = Values(Kind.ANSWER, 1, ModelJson(RecordedAnswer), SecretCipher(secret))
         records.listen(Kind.ANSWER, self._heard, self._read_anew)
 
     async def start(self) -> None:

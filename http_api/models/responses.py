@@ -11,6 +11,7 @@ from typing import Any, Self
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
+from manager_agent import frozen
 from manager_agent.json_object import EMPTY, JsonObject
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.messages import rfc3339
@@ -114,7 +115,7 @@ class SessionView(View):
     @classmethod
     def json_of(cls, session: Session) -> str:
         """The JSON of the view, on one line."""
-        return _with_metadata(cls.of(replace(session, metadata=EMPTY)), session.metadata)
+        return _with_metadata(cls.of(frozen.replace(session, metadata=EMPTY)), session.metadata)
 
 
 class SessionWithToken(SessionView):
@@ -242,5 +243,4 @@ def rfc3339_or_none(at: float | None) -> str | None:
 
 def known_instants(timeline: Timeline) -> dict[str, str]:
     """The instants of a timeline that are set, by name, in RFC 3339."""
-    instants = {name: getattr(timeline, name) for name in Timeline.__dataclass_fields__}
-    return {name: rfc3339(at) for name, at in instants.items() if at is not None}
+    return {name: rfc3339(at) for name, at in timeline.known.items()}

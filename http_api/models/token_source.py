@@ -8,7 +8,6 @@ string means not given.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -31,6 +30,7 @@ from http_api.models.field_types import wrong
 from http_api.models.requests import refuse_many_fields
 from http_api.models.required_services import REQUIRED_SERVICES_MAX, Profiles, named_twice
 from http_api.models.responses import View
+from manager_agent.frozen import replace
 from manager_agent.registry.services import RegisteredService
 from manager_agent.session.required_service import Requirement
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from aiohttp import web
@@ -24,6 +24,7 @@ from http_api.stopping import IS_STOPPING, Stopping
 from manager_agent.acting_gate import ActingGate
 from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
+from manager_agent.frozen import replace
 from manager_agent.json_object import JsonObject
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.not_acting import NotActing

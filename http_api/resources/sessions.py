@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from http import HTTPStatus
 
@@ -37,6 +36,7 @@ from http_api.resources.ownership import (
 from http_api.resources.session_requests import NAME_WAIT, SESSION_REQUESTS
 from http_api.settings.settings import SETTINGS
 from http_api.stopping import STOPPING
+from manager_agent.frozen import replace
 from manager_agent.json_object import JsonObject
 from manager_agent.session.session import GIVES_TOKENS, Session
 

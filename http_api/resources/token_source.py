@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from http import HTTPStatus
 
 from aiohttp import web
@@ -29,6 +28,7 @@ from http_api.resources.ownership import refuse_too_long, refuse_unrecovered_nam
 from http_api.resources.participants import further_token, refuse_taken_identity
 from http_api.resources.session_requests import SESSION_REQUESTS
 from http_api.settings.settings import SETTINGS
+from manager_agent.frozen import replace
 from manager_agent.json_object import JsonObject
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.session.events import TokenGiven

@@ -4,7 +4,7 @@ handles its own errors."""
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import stamina
 import structlog
@@ -17,6 +17,7 @@ from manager_agent.control.replacement import Replacer
 from manager_agent.control.room_deletions import RoomDeletions
 from manager_agent.control.room_status import RoomStatusWriter
 from manager_agent.control.standstill import Standstill
+from manager_agent.frozen import replace
 from manager_agent.interfaces import NO_INTERFACE, WAY_OUT, has_interface
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing, RoomReplaced
 from manager_agent.livekit.server_api import Rooms, RoomTaken

@@ -6,12 +6,11 @@ process deletes the room. One that is found in its room, over, is recorded too: 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import structlog
-from pydantic import ConfigDict, TypeAdapter, with_config
 
 from manager_agent.control.orchestrator import Orchestrator
+from manager_agent.frozen import Frozen, replace
+from manager_agent.frozen_json import FrozenJson
 from manager_agent.records.records import Kind, Records
 from manager_agent.records.values import Values
 from manager_agent.session.plan import NAME_QUARANTINE, UNCLEANED_KEPT
@@ -22,9 +21,7 @@ from manager_agent.store.store import Change, Store
 log = structlog.get_logger()
 
 
-@with_config(ConfigDict(ser_json_inf_nan="constants"))
-@dataclass(frozen=True, slots=True)
-class EndedSession:
+class EndedSession(Frozen):
     session: Session
 
 
@@ -32,7 +29,7 @@ def _shifted(ended: EndedSession, seconds: float) -> EndedSession:
     return shifted(ended, seconds, except_in=(Limits,))
 
 
-VALUES = Values(Kind.ENDED_SESSION, 1, TypeAdapter(EndedSession), shift=_shifted)
+VALUES = Values(Kind.ENDED_SESSION, 1, FrozenJson(EndedSession), shift=_shifted)
 
 
 class EndedRecords:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from manager_agent.clock_origin import ClockOrigin
+from manager_agent.frozen import replace
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.room_record import RecordedDispatches
 from manager_agent.session.identities import Identities

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -20,6 +20,7 @@ from manager_agent.clock import Clock
 from manager_agent.control.manager_turns import TURN_TIMEOUT, ManagerTurns
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.recorded_session import recorded_session, to_continue
+from manager_agent.frozen import replace
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import Rooms

@@ -12,12 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pydantic import TypeAdapter
-
 from manager_agent.outbound.deliveries import Delivery
 from manager_agent.records.pending_changes import RecordChange
 from manager_agent.records.records import Kind, Record, Records
-from manager_agent.records.values import Values
+from manager_agent.records.values import ModelJson, Values
 from manager_agent.shifted_instants import shifted
 
 KEPT_FOR = 7 * 86_400.0
@@ -44,7 +42,7 @@ class LeftDeliveries:
     """The last one that was finished."""
 
 
-VALUES = Values(Kind.DELIVERY, 1, TypeAdapter(RecordedDelivery), shift=shifted)
+VALUES = Values(Kind.DELIVERY, 1, ModelJson(RecordedDelivery), shift=shifted)
 
 
 def put_change(kept: RecordedDelivery, key: str = "") -> RecordChange:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from pydantic import BaseModel, TypeAdapter, model_validator
+from pydantic import BaseModel, model_validator
 
 from manager_agent.records.records import Kind
-from manager_agent.records.values import Values
+from manager_agent.records.values import ModelJson, Values
 from manager_agent.registry.services import RegisteredService
 
 LATEST = 4e9
@@ -54,4 +54,4 @@ def _shifted(saved: SavedRegistration, seconds: float) -> SavedRegistration:
     return saved.model_copy(update={"service": service})
 
 
-VALUES = Values(Kind.REGISTRATION, 1, TypeAdapter(SavedRegistration), shift=_shifted)
+VALUES = Values(Kind.REGISTRATION, 1, ModelJson(SavedRegistration), shift=_shifted)

@@ -6,10 +6,10 @@ PURE. Its state is derived from its facts.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
+from manager_agent.frozen import Frozen
 from manager_agent.redacted_url import redacted_url
 from manager_agent.session.events import Chosen, Evidence, Refusal
 from manager_agent.session.participant import Presence
@@ -56,8 +56,7 @@ class InstanceRef(NamedTuple):
         return {name: value for name, value in fields.items() if value}
 
 
-@dataclass(frozen=True, slots=True)
-class Timeline:
+class Timeline(Frozen):
     """The instants of one attempt, in seconds since the epoch."""
 
     invited: float | None = None
@@ -67,9 +66,14 @@ class Timeline:
     left: float | None = None
     failed: float | None = None
 
+    @property
+    def known(self) -> dict[str, float]:
+        """The instants that are known, by their names."""
+        instants = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return {name: at for name, at in instants if at is not None}
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+
+class Attempt(Frozen):
     """One try to get a service for an entry, with one instance."""
 
     instance: Chosen

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from manager_agent.frozen import Frozen
 from manager_agent.session.attempt import Attempt, ServiceReason
 from manager_agent.session.session import FAILURES, EndReason, SessionState
 
@@ -39,28 +39,23 @@ class Missable(StrEnum):
 # --- the session ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class SessionOpened:
+class SessionOpened(Frozen):
     """The session is new."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionRestored:
+class SessionRestored(Frozen):
     """The session is new in this process: an earlier one had it."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionForgotten:
+class SessionForgotten(Frozen):
     """The session was removed from the store."""
 
 
-@dataclass(frozen=True, slots=True)
-class Revised:
+class Revised(Frozen):
     """Something that clients can see changed: the session has a new revision."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoomAnswered:
+class RoomAnswered(Frozen):
     """LiveKit made the room or refused to: see `session.room`."""
 
     since: float
@@ -69,8 +64,7 @@ class RoomAnswered:
     """Whether the session had a room before, that seemed to be lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoomLost:
+class RoomLost(Frozen):
     """LiveKit had lost the room and has made another one. The services are invited again."""
 
     sid: str
@@ -79,34 +73,29 @@ class RoomLost:
     """How often the session's room was made again."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionCreated:
+class SessionCreated(Frozen):
     """Its room exists, or it is over without one. Never for a session whose room name belongs to another room."""
 
 
-@dataclass(frozen=True, slots=True)
-class StateChanged:
+class StateChanged(Frozen):
     before: SessionState
     after: SessionState
     lasted: float
     """Seconds in the state before."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionReady:
+class SessionReady(Frozen):
     """The session is ready for the first time."""
 
     seconds: float
     """Seconds since it was requested."""
 
 
-@dataclass(frozen=True, slots=True)
-class SessionEnded:
+class SessionEnded(Frozen):
     reason: EndReason
 
 
-@dataclass(frozen=True, slots=True)
-class CleanUpEnded:
+class CleanUpEnded(Frozen):
     since: float
     """When this clean-up started."""
     tries: int
@@ -117,23 +106,19 @@ class CleanUpEnded:
 # --- the user and the manager -----------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class UserJoined:
+class UserJoined(Frozen):
     """The user joined, or rejoined as a new participant."""
 
 
-@dataclass(frozen=True, slots=True)
-class UserLeft:
+class UserLeft(Frozen):
     """The user left the room."""
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerDispatchedAgain:
+class ManagerDispatchedAgain(Frozen):
     """The previous manager did not join, or is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerDispatchEnded:
+class ManagerDispatchEnded(Frozen):
     """A dispatched manager joined, or is no longer awaited."""
 
     attempt: int
@@ -147,30 +132,26 @@ class ManagerDispatchEnded:
 # --- services: `entry` is the index in `session.services` -------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptStarted:
+class AttemptStarted(Frozen):
     """An instance is invited, possibly the same as in the previous attempt."""
 
     entry: int
 
 
-@dataclass(frozen=True, slots=True)
-class InviteAnswered:
+class InviteAnswered(Frozen):
     """A try of the current attempt's invite was answered, or could not be delivered."""
 
     entry: int
     outcome: InviteOutcome
 
 
-@dataclass(frozen=True, slots=True)
-class InviteAbandoned:
+class InviteAbandoned(Frozen):
     """The room was lost during a try of the current attempt's invite: its answer no longer counts."""
 
     entry: int
 
 
-@dataclass(frozen=True, slots=True)
-class StepTaken:
+class StepTaken(Frozen):
     """The current attempt of an entry took a step."""
 
     entry: int
@@ -182,8 +163,7 @@ class StepTaken:
     """The first time in this attempt: it may accept, join and become ready again."""
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptEnded:
+class AttemptEnded(Frozen):
     """The next attempt replaced it, or the session ended."""
 
     entry: int
@@ -204,8 +184,7 @@ class AttemptEnded:
         return self.attempt.fault if self.end is EndReason.ROOM_UNAVAILABLE else self.reason
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookAwaited:
+class WebhookAwaited(Frozen):
     """We found out by a listing what a webhook should report, in a session whose webhooks arrive: it may be on its
     way."""
 

@@ -7,9 +7,9 @@ the room, it left. Only one manager at a time is in charge, and an earlier one n
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 
 from manager_agent.backoff import backoff, doubling
+from manager_agent.frozen import Frozen, replace
 from manager_agent.session.participant import Presence
 
 ACCEPT_TIMEOUT = 2.0
@@ -26,8 +26,7 @@ STAY = 10.0
 SPENT_IDENTITIES_KEPT = 16
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerDispatch:
+class ManagerDispatch(Frozen):
     attempt: int = 0
     identity: str | None = None
     awaited_since: float | None = None

@@ -11,8 +11,9 @@ another task was first, and the I/O is skipped.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+
+from manager_agent.frozen import Frozen, field
 
 
 class Evidence(StrEnum):
@@ -47,8 +48,7 @@ class Signal(StrEnum):
     DRAINING = "draining"
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Frozen):
     """The instance to invite, as registered."""
 
     service_id: str
@@ -58,8 +58,7 @@ class Chosen:
     ready_on: ReadyOn = ReadyOn.JOIN
 
 
-@dataclass(frozen=True, slots=True)
-class ParticipantInfo:
+class ParticipantInfo(Frozen):
     """One participant as reported by a room event, a webhook or a listing."""
 
     identity: str
@@ -75,8 +74,7 @@ class ParticipantInfo:
 # --- observations -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class ParticipantSeen:
+class ParticipantSeen(Frozen):
     """A participant is in the room, according to a join or a change of its attributes."""
 
     at: float
@@ -85,8 +83,7 @@ class ParticipantSeen:
     """The identity of the manager that sees it in the room; None: a webhook reported it."""
 
 
-@dataclass(frozen=True, slots=True)
-class ParticipantLeft:
+class ParticipantLeft(Frozen):
     at: float
     identity: str
     sid: str
@@ -98,8 +95,7 @@ class ParticipantLeft:
     """The identity of the manager that saw it leave; None: a webhook reported it."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoomListed:
+class RoomListed(Frozen):
     """LiveKit listed the room's participants; `asked_at` is when the listing was requested. Listings come from an
     eventually consistent store and may lack participants (livekit#2399)."""
 
@@ -114,31 +110,27 @@ class RoomListed:
     participants of a node that was killed for hours (livekit#3766)."""
 
 
-@dataclass(frozen=True, slots=True)
-class ListingFailed:
+class ListingFailed(Frozen):
     """LiveKit did not respond to the listing."""
 
     at: float
     asked_at: float
 
 
-@dataclass(frozen=True, slots=True)
-class WebhookArrived:
+class WebhookArrived(Frozen):
     """A webhook of LiveKit about this room arrived."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class RoomClosed:
+class RoomClosed(Frozen):
     """A webhook reported that the room is gone. `sid` is empty when it did not say which."""
 
     at: float
     sid: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class RoomMissed:
+class RoomMissed(Frozen):
     """LiveKit did not know the room when asked for it at `asked_at`."""
 
     at: float
@@ -149,8 +141,7 @@ class RoomMissed:
     """Whether no node says that it has the room, or another room has its name. A list alone ends no session."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServiceSignalled:
+class ServiceSignalled(Frozen):
     """A service sent a signal. The identity was verified by the translating code."""
 
     at: float
@@ -159,24 +150,21 @@ class ServiceSignalled:
     evidence: Evidence
 
 
-@dataclass(frozen=True, slots=True)
-class JobAccepted:
+class JobAccepted(Frozen):
     """A dispatched job for this room is about to be accepted under `identity`. The first one is in charge."""
 
     at: float
     identity: str
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerFailed:
+class ManagerFailed(Frozen):
     """The manager `identity` could not join, or is gone."""
 
     at: float
     identity: str
 
 
-@dataclass(frozen=True, slots=True)
-class DeadlinePassed:
+class DeadlinePassed(Frozen):
     """A timer fired. Whether anything is due depends on the session."""
 
     at: float
@@ -185,15 +173,13 @@ class DeadlinePassed:
 # --- records ----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class RoomRequested:
+class RoomRequested(Frozen):
     """The room is about to be created, for the first time or again; a manager's dispatch goes with it."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class RoomCreated:
+class RoomCreated(Frozen):
     """LiveKit has made the room, or has it still."""
 
     at: float
@@ -203,16 +189,14 @@ class RoomCreated:
     than before."""
 
 
-@dataclass(frozen=True, slots=True)
-class RoomRefused:
+class RoomRefused(Frozen):
     """LiveKit did not create the room. `taken`: a room of that name exists and is not ours."""
 
     at: float
     taken: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerDispatched:
+class ManagerDispatched(Frozen):
     """The manager is about to be dispatched for the `attempt`-th time, to join as `identity`."""
 
     at: float
@@ -220,15 +204,13 @@ class ManagerDispatched:
     identity: str
 
 
-@dataclass(frozen=True, slots=True)
-class ManagerDue:
+class ManagerDue(Frozen):
     """It is the turn of this session, which was recovered or taken over, to get a manager."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Interrupted:
+class Interrupted(Frozen):
     """What was begun for this session may have been carried out or not: the process that began it acts no more, or its
     record may be lost."""
 
@@ -241,8 +223,7 @@ class Interrupted:
     """Whether the other process is dead, as far as anyone knows: its manager does not leave by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class InviteStarted:
+class InviteStarted(Frozen):
     """Try number `tries` of the invite of entry `entry` is about to be sent."""
 
     at: float
@@ -256,8 +237,7 @@ class InviteStarted:
     """The instance to invite instead of the entry's current one; it may be a newer registration of the same."""
 
 
-@dataclass(frozen=True, slots=True)
-class InviteAccepted:
+class InviteAccepted(Frozen):
     at: float
     entry: int
     attempt: int
@@ -266,8 +246,7 @@ class InviteAccepted:
     """The identity that LiveKit assigned to the dispatched agent, if it is known."""
 
 
-@dataclass(frozen=True, slots=True)
-class InviteRefused:
+class InviteRefused(Frozen):
     at: float
     entry: int
     attempt: int
@@ -279,8 +258,7 @@ class InviteRefused:
     """What the session's owner may know of the reason."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReplacementHeld:
+class ReplacementHeld(Frozen):
     """No other instance can be invited in place of this service before `until`."""
 
     at: float
@@ -289,8 +267,7 @@ class ReplacementHeld:
     until: float
 
 
-@dataclass(frozen=True, slots=True)
-class RemovalStarted:
+class RemovalStarted(Frozen):
     """A participant of an older attempt, or of another session, is about to be removed from the room."""
 
     at: float
@@ -299,51 +276,44 @@ class RemovalStarted:
     """The sid of a participant of another session."""
 
 
-@dataclass(frozen=True, slots=True)
-class RemovalEnded:
+class RemovalEnded(Frozen):
     at: float
     identity: str
     removed: bool
     trespasser: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ListingStarted:
+class ListingStarted(Frozen):
     """LiveKit is about to be asked for the room's participants."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class SessionClosed:
+class SessionClosed(Frozen):
     """The owner ended it, or the client that waited for it disconnected."""
 
     at: float
     by_client_gone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TokenGiven:
+class TokenGiven(Frozen):
     """The token endpoint is giving a token for this identity, which is awaited from now on."""
 
     at: float
     identity: str
 
 
-@dataclass(frozen=True, slots=True)
-class CleanUpStarted:
+class CleanUpStarted(Frozen):
     """The room is about to be deleted and the services notified."""
 
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class CleanedUp:
+class CleanedUp(Frozen):
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class CleanUpFailed:
+class CleanUpFailed(Frozen):
     """The clean-up failed: the room may still exist."""
 
     at: float

@@ -7,8 +7,8 @@ the token endpoint, everyone to whom the endpoint gave a token is a guest.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.participant import Guest, Presence
 from manager_agent.session.session import Session

@@ -8,8 +8,8 @@ Used by transitions.py, which has the table of all event types.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt
 from manager_agent.session.participant import StaleParticipant

@@ -10,9 +10,9 @@ webhooks and listings: it takes both to end a presence that the manager sees.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 
 from manager_agent.backoff import doubling
+from manager_agent.frozen import Frozen, replace
 
 REMEMBERED_LEAVES = 16
 """The number of sids remembered after they left. Leaves are reported late by seconds, not by dozens of joins."""
@@ -29,8 +29,7 @@ REMOVAL_PAUSE, REMOVAL_PAUSE_MAX = 1.0, 300.0
 """Seconds from one try to remove a participant to the next. Doubles with every try, up to the maximum."""
 
 
-@dataclass(frozen=True, slots=True)
-class Departure:
+class Departure(Frozen):
     """The leave of the participant that was in the room last."""
 
     sid: str
@@ -46,8 +45,7 @@ class Departure:
         return shown_at >= self.at + lag
 
 
-@dataclass(frozen=True, slots=True)
-class Presence:
+class Presence(Frozen):
     """The joins and leaves of one identity. `sid` is the participant in the room now, if any."""
 
     sid: str | None = None
@@ -185,8 +183,7 @@ class Presence:
         return self.gone if sid in self.gone else (*self.gone, sid)[-REMEMBERED_LEAVES:]
 
 
-@dataclass(frozen=True, slots=True)
-class Removals:
+class Removals(Frozen):
     """The tries to remove one participant. LiveKit may refuse it, or go on listing a participant that is gone, so the
     pauses between the tries grow."""
 
@@ -204,8 +201,7 @@ class Removals:
         return self.retry_at if sid == self.sid else -math.inf
 
 
-@dataclass(frozen=True, slots=True)
-class Trespasser:
+class Trespasser(Frozen):
     """A participant with a token of another session, whose room had the same name. It is removed."""
 
     identity: str
@@ -214,16 +210,14 @@ class Trespasser:
     removals: Removals = Removals()
 
 
-@dataclass(frozen=True, slots=True)
-class Guest:
+class Guest(Frozen):
     """A human besides the session's user who keeps the session."""
 
     identity: str
     presence: Presence = Presence()
 
 
-@dataclass(frozen=True, slots=True)
-class StaleParticipant:
+class StaleParticipant(Frozen):
     """A service of an earlier attempt, or an earlier manager. If it is found in the room it is removed, because its
     token is still valid."""
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
 from manager_agent.backoff import backoff
+from manager_agent.frozen import Frozen, replace
 from manager_agent.session.attempt import Attempt, ServiceState
 from manager_agent.session.deadlines import appearance_deadlines, deadline
 from manager_agent.session.participant import StaleParticipant
@@ -36,64 +36,54 @@ NAME_QUARANTINE = 30.0
 """Seconds for which the name of a deleted room is not reused (livekit/livekit#4726)."""
 
 
-@dataclass(frozen=True, slots=True)
-class CreateRoom:
+class CreateRoom(Frozen):
     """Create the room and dispatch the manager in the same call. Also to make a room again that seems to be lost."""
 
 
-@dataclass(frozen=True, slots=True)
-class DispatchManager:
+class DispatchManager(Frozen):
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class SendInvite:
+class SendInvite(Frozen):
     entry: int
     attempt: int
     tries: int
 
 
-@dataclass(frozen=True, slots=True)
-class Replace:
+class Replace(Frozen):
     """Choose an instance for this entry after a failed attempt: another one, or the same."""
 
     entry: int
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(Frozen):
     """Remove a stale participant from the room, or the participant of another session with the sid `trespasser`."""
 
     identity: str
     trespasser: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ListRoom:
+class ListRoom(Frozen):
     """Ask LiveKit for the room's participants."""
 
 
-@dataclass(frozen=True, slots=True)
-class CheckDeadline:
+class CheckDeadline(Frozen):
     """End the session if its deadline has passed."""
 
 
-@dataclass(frozen=True, slots=True)
-class CleanUp:
+class CleanUp(Frozen):
     """Delete the room and tell the services that the session has ended."""
 
 
-@dataclass(frozen=True, slots=True)
-class Purge:
+class Purge(Frozen):
     """Remove the session from the store: its retention is over."""
 
 
 Action = CreateRoom | DispatchManager | SendInvite | Replace | Remove | ListRoom | CheckDeadline | CleanUp | Purge
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Frozen):
     actions: tuple[Action, ...]
     """What to do now, in this order."""
     wake_at: float

@@ -6,8 +6,8 @@ PURE. Used by transitions.py, which has the table of all event types.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
+from manager_agent.frozen import Frozen, replace
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt
 from manager_agent.session.dispatch import ManagerDispatch
@@ -32,8 +32,7 @@ AGENT_NAME_ATTRIBUTES = ("lk.agent_name", "lk.agent.name")
 the second by the Python SDK. Only the holder of LiveKit's secret can make a participant of kind AGENT."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sight:
+class Sight(Frozen):
     """A report of a participant in the room; `shown_at` and `by` as for Presence.seen."""
 
     participant: ParticipantInfo

@@ -8,12 +8,12 @@ specification (resumption.py), and then observes the room like any other.
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from manager_agent.clock_origin import ClockOrigin
+from manager_agent.frozen import replace
 from manager_agent.session.attempt import Attempt, Timeline
 from manager_agent.session.events import Evidence, Refusal
 from manager_agent.session.participant import Presence

@@ -7,8 +7,8 @@ attempts, and their signals no longer count.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 
+from manager_agent.frozen import Frozen, field, replace
 from manager_agent.session.attempt import Attempt, InstanceRef, ServiceState, Timeline
 from manager_agent.session.events import Chosen, Evidence
 from manager_agent.session.participant import Presence
@@ -17,8 +17,7 @@ PAST_KEPT = 32
 """The maximum number of past attempts kept per entry."""
 
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
+class Requirement(Frozen):
     """What a session requires: one service by its id, or any service of a type with these labels."""
 
     service_id: str | None = None
@@ -29,8 +28,7 @@ class Requirement:
     """The name in a TokenSource request that stands for it, maybe among others; empty if it was requested otherwise."""
 
 
-@dataclass(frozen=True, slots=True)
-class RequiredService:
+class RequiredService(Frozen):
     """One required service (entry) of a session."""
 
     requirement: Requirement

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import fields, replace
 
-from manager_agent.session.attempt import Attempt, Timeline
+from manager_agent.frozen import replace
+from manager_agent.session.attempt import Attempt
 from manager_agent.session.dispatch import ManagerDispatch
 from manager_agent.session.identities import Identities
 from manager_agent.session.participant import Presence, StaleParticipant
@@ -17,6 +17,7 @@ from manager_agent.session.progress import ServiceProgress, SessionProgress
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.room import Room
 from manager_agent.session.session import End, Session
+from manager_agent.shifted_instants import shifted
 
 SPENT_KEPT = 4
 """Earlier managers that are removed if they are still in the room."""
@@ -105,8 +106,7 @@ def _replaced(services: tuple[RequiredService, ...]) -> Iterator[StaleParticipan
 
 def _moved(attempt: Attempt, seconds: float) -> Attempt:
     """The same attempt by another clock, which is ahead by so many seconds."""
-    times = (getattr(attempt.timeline, field.name) for field in fields(attempt.timeline))
-    return replace(attempt, timeline=Timeline(*(None if at is None else at + seconds for at in times)))
+    return replace(attempt, timeline=shifted(attempt.timeline, seconds))
 
 
 def _resumed_services(

@@ -11,9 +11,9 @@ the room that we have, the room was never lost.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 
 from manager_agent.backoff import doubling
+from manager_agent.frozen import Frozen, replace
 from manager_agent.session.events import RoomMissed
 
 ROOM_MISSES_MAX, ROOM_MISSED_FOR = 3, 1.0
@@ -29,8 +29,7 @@ FOUND_PAUSE = 5.0
 """Seconds for which a room that LiveKit's lists lack is not made again after it turned out to exist."""
 
 
-@dataclass(frozen=True, slots=True)
-class Room:
+class Room(Frozen):
     """The LiveKit room and the progress of its creation."""
 
     requested_at: float | None = None

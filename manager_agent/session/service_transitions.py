@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 
 from manager_agent.backoff import backoff
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt
 from manager_agent.session.deadlines import appearance_deadlines

@@ -26,10 +26,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from manager_agent.frozen import Frozen, field
 from manager_agent.json_object import EMPTY, JsonObject
 from manager_agent.session.attempt import ServiceReason, ServiceState
 from manager_agent.session.dispatch import ManagerDispatch
@@ -84,8 +84,7 @@ FAILURES = frozenset({EndReason.READY_TIMEOUT, EndReason.SERVICE_LOST, EndReason
 GIVES_TOKENS = frozenset({SessionState.READY, SessionState.ACTIVE})
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Frozen):
     """How long things may take, in seconds."""
 
     ready_timeout: float = 30.0
@@ -97,8 +96,7 @@ class Limits:
     retention: float = 3_600.0
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Frozen):
     """The session's user, and the contents of the user's token."""
 
     identity: str
@@ -109,8 +107,7 @@ class User:
     """The participant's metadata; None: the session's metadata as JSON."""
 
 
-@dataclass(frozen=True, slots=True)
-class End:
+class End(Frozen):
     """Why and when the session ended, and the progress of the clean-up."""
 
     reason: EndReason
@@ -135,8 +132,7 @@ class End:
         return self.clean_ups == 1 and self.cleaned_at - self.cleaning_since <= PROMPT
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Session:
+class Session(Frozen):
     session_id: str
     room_name: str
     user: User

@@ -16,10 +16,9 @@ import base64
 import hashlib
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
-
+from manager_agent.frozen import Frozen, replace
+from manager_agent.frozen_json import FrozenJson
 from manager_agent.json_object import EMPTY, JsonObject
 from manager_agent.session.attempt import Attempt
 from manager_agent.session.events import Chosen
@@ -54,8 +53,7 @@ class SpecificationTooLong(ValueError):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class SpecifiedService:
+class SpecifiedService(Frozen):
     """A required service with the instances chosen for it."""
 
     requirement: Requirement
@@ -65,9 +63,7 @@ class SpecifiedService:
     past: tuple[Attempt, ...] = ()
 
 
-@with_config(ConfigDict(ser_json_inf_nan="constants"))
-@dataclass(frozen=True, slots=True)
-class Specification:
+class Specification(Frozen):
     """The facts of a session that are not in its room's metadata."""
 
     session_id: str
@@ -161,9 +157,7 @@ class Specification:
             raw = unpacker.decompress(base64.b85decode(content), JSON_MAX)
             if not unpacker.eof:
                 raise DamagedSpecification("it is incomplete or too long")
-            return _ADAPTER.validate_json(raw)
-        except ValidationError as error:
-            raise DamagedSpecification(f"{error.error_count()} invalid fields") from None
+            return _JSON.read(raw)
         except (ValueError, zlib.error) as error:
             raise DamagedSpecification(str(error)) from None
 
@@ -185,11 +179,11 @@ class Specification:
         return max(found, key=lambda one: (sum(service.attempt for service in one.services), len(one.guests)))
 
 
-_ADAPTER = TypeAdapter(Specification)
+_JSON = FrozenJson(Specification)
 
 
 def _text(specification: Specification) -> str:
-    raw = _ADAPTER.dump_json(specification, exclude_defaults=True)
+    raw = _JSON.write(specification)
     content = base64.b85encode(zlib.compress(raw)).decode()
     return f"{VERSION}.{_checksum(content)}.{content}"
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
+from manager_agent.frozen import Frozen
 from manager_agent.session.attempt import Attempt, ServiceReason, ServiceState
 from manager_agent.session.deadlines import deadline
 from manager_agent.session.events import Evidence
@@ -30,8 +30,7 @@ class StepName(StrEnum):
     ENDED = "ended"
 
 
-@dataclass(frozen=True, slots=True)
-class TimelineStep:
+class TimelineStep(Frozen):
     name: StepName
     at: float
 
@@ -44,8 +43,7 @@ class Awaited(StrEnum):
     READY = "ready"
 
 
-@dataclass(frozen=True, slots=True)
-class Late:
+class Late(Frozen):
     """What is expected from a service that is not ready yet, whether or not it is overdue."""
 
     awaited: Awaited
@@ -56,8 +54,7 @@ class Late:
     """When the invite is sent again to a service that refused it."""
 
 
-@dataclass(frozen=True, slots=True)
-class TimelineAttempt:
+class TimelineAttempt(Frozen):
     """One attempt to get a service for an entry of the session."""
 
     entry: int

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from manager_agent.backoff import doubling
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.deadlines import deadline
 from manager_agent.session.guests import token_given

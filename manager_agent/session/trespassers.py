@@ -6,8 +6,7 @@ own metadata. LiveKit reports the attributes with each join.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.participant import Trespasser

@@ -16,11 +16,9 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 
-from pydantic import TypeAdapter
-
 from manager_agent.clock import Clock
 from manager_agent.records.records import Kind, Record, Records
-from manager_agent.records.values import Values
+from manager_agent.records.values import ModelJson, Values
 
 LEEWAY = 60.0
 """Seconds for which LiveKit accepts a token after its expiry (livekit/protocol, auth/verifier.go)."""
@@ -54,7 +52,7 @@ def _shifted(name: RecordedName, seconds: float) -> RecordedName:
     return replace(name, livekit_ahead=name.livekit_ahead - seconds)
 
 
-VALUES = Values(Kind.ROOM_NAME, 1, TypeAdapter(RecordedName), shift=_shifted)
+VALUES = Values(Kind.ROOM_NAME, 1, ModelJson(RecordedName), shift=_shifted)
 
 
 class RoomNames:

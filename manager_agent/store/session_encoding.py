@@ -9,22 +9,18 @@ that it can't read.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
-
+from manager_agent.frozen import Frozen
+from manager_agent.frozen_json import FrozenJson
 from manager_agent.session.session import Session
 
 VERSION = 1
 
 
-@with_config(ConfigDict(ser_json_inf_nan="constants"))
-@dataclass(frozen=True, slots=True)
-class EncodedSession:
+class EncodedSession(Frozen):
     session: Session
 
 
-_ADAPTER = TypeAdapter(EncodedSession)
+_JSON = FrozenJson(EncodedSession)
 
 
 class UnreadableForm(ValueError):
@@ -36,7 +32,7 @@ class NewerSession(UnreadableForm):
 
 
 def encode(session: Session) -> bytes:
-    return b"%d.%b" % (VERSION, _ADAPTER.dump_json(EncodedSession(session), exclude_defaults=True))
+    return b"%d.%b" % (VERSION, _JSON.write(EncodedSession(session)))
 
 
 def decode(form: bytes) -> Session:
@@ -47,7 +43,6 @@ def decode(form: bytes) -> Session:
     if int(version) > VERSION:
         raise NewerSession(f"it has version {int(version)}, and this program reads up to {VERSION}")
     try:
-        return _ADAPTER.validate_json(content).session
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        raise UnreadableForm(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        return _JSON.read(content).session
+    except ValueError as error:
+        raise UnreadableForm(str(error)) from None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -18,6 +17,7 @@ from http_api.observability.tracing import Tracing
 from http_api.server import serving
 from http_api.settings.secret_values import kept_from_logs, secret_values
 from http_api.settings.settings import DevSettings, Settings
+from manager_agent.frozen import replace
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.records.records import Records
 from manager_agent.session import dispatch

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
 from http_api.access.principals import DEVELOPER
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.events import Event
 from manager_agent.session.session import Session, User

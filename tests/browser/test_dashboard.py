@@ -7,13 +7,13 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 from playwright.async_api import Page, Route, expect
 
 from http_api.access.principals import Scope
 from http_api.settings.settings import Settings
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session, User
 from manager_agent.store.store import UnknownSession

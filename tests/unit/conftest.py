@@ -11,6 +11,7 @@ import pytest
 
 from manager_agent.clock import Clock
 from manager_agent.clock_origin import ClockOrigin
+from manager_agent.frozen import Frozen
 from manager_agent.records.memory import MemoryRecords
 from manager_agent.records.records import Records
 from manager_agent.records.sqlite import SqliteRecords
@@ -21,8 +22,8 @@ ORIGIN = ClockOrigin("the machine of the tests", 0.0)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
-    """Show what pytest would only number: collections by their content, long text cut, errors and dataclasses by their
-    class."""
+    """Show what pytest would only number: collections by their content, long text cut, errors and values of fields by
+    their class."""
     match val:
         case BaseException():
             return type(val).__name__
@@ -31,7 +32,7 @@ def pytest_make_parametrize_id(val: object) -> str | None:
         case Mapping() | Set() | list() | tuple():
             text = _shown(val)
             return text if len(text) <= LENGTH_MAX else f"{text[: LENGTH_MAX - 3]}..."
-    if dataclasses.is_dataclass(val) and not isinstance(val, type):
+    if isinstance(val, Frozen) or (dataclasses.is_dataclass(val) and not isinstance(val, type)):
         return type(val).__name__
     return None
 

@@ -12,8 +12,9 @@ signal is reported after the sender's successor is known. Every report of a join
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import ServiceState
 from manager_agent.session.events import Event, Evidence, ParticipantInfo, ReadyOn, Refusal, Signal
@@ -231,7 +232,7 @@ class SessionModel:
             assert (listed.services, listed.presences) == (self.session.services, self.session.presences)
             return  # it may be of either room
         self.now += TICK
-        self.apply(replace(report, event=replace(report.event, at=self.now)))
+        self.apply(EventReport(replace(report.event, at=self.now), report.stay))
 
     def record(self, event: Event) -> bool:
         """Record at once what the session manager does. Returns whether it changed anything, so that it may be done."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from manager_agent.frozen import replace
 from manager_agent.traceparent import RANDOM, SAMPLED, STATE_MAX, TraceContext, read_trace, trace_in
 from tests.unit.sessions import a_session
 

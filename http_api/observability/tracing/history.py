@@ -18,7 +18,7 @@ arrive out of order: a span that would end before it begins gets a duration of z
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from http_api.observability.tracing.spans import Attribute, Span, SpanRole, attempt_trace, session_trace
 from manager_agent.session.attempt import Attempt, ServiceReason
@@ -123,7 +123,7 @@ def _attempt(moment: _Moment, ended: AttemptEnded) -> Iterator[Span]:
     attempt, known = ended.attempt, ended.attempt.timeline
     error = REPLACED if ended.end is None and ended.reason is None else ended.reason
     trace = attempt_trace(moment.session, attempt)
-    until = max(moment.at, *(at for at in astuple(known) if at is not None))
+    until = max(moment.at, *known.known.values())
     if attempt.in_flight:
         yield _invite(moment, trace, attempt, until, error)
     elif known.accepted is not None and known.joined is None:

@@ -10,7 +10,6 @@ import string
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from http_api.resources import repeated_requests
 from http_api.settings.complaint import BadSettings
 from http_api.settings.settings import Settings
+from manager_agent.frozen import replace
 from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev
 from manager_agent.session.deadlines import deadline

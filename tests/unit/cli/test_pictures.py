@@ -4,7 +4,6 @@ terminal."""
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -26,6 +25,7 @@ from http_api.models.responses import ServiceView, SessionView
 from http_api.models.timeline import TimelineView
 from http_api.observability.upstreams import DependencyState
 from http_api.streams.models import CallerView, DependencyView, Forgotten, HealthView, ServiceGone, Snapshot
+from manager_agent.frozen import replace
 from manager_agent.registry.instances import Instance, InstanceState
 from manager_agent.registry.selection import InstanceStatus
 from manager_agent.registry.services import RegisteredService

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from manager_agent.control.agent_jobs import JOB_TIMEOUT, AgentJobs
+from manager_agent.frozen import replace
 from manager_agent.livekit.calls import LiveKitUnavailable
 from manager_agent.outbound.invites import InviteError
 from manager_agent.session import events as ev

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import cast
 
 import pytest
 
 from manager_agent.control.ended_records import VALUES, EndedRecords
 from manager_agent.control.orchestrator import Orchestrator
+from manager_agent.frozen import replace
 from manager_agent.records.memory import MemoryRecords
 from manager_agent.records.records import Kind
 from manager_agent.session import events as ev

@@ -9,7 +9,7 @@ import random
 import tracemalloc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, cast
 
 import aiohttp
@@ -22,6 +22,7 @@ from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.control.recovery import Recovery
 from manager_agent.control.standstill import Standstill
+from manager_agent.frozen import replace
 from manager_agent.livekit.calls import LiveKitUnavailable
 from manager_agent.livekit.jobs import PatientConnector
 from manager_agent.livekit.livekit_clock import LiveKitClock

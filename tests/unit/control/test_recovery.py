@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any, cast
 
@@ -21,6 +20,7 @@ from manager_agent.control.recovery import (
     Recovery,
     Restorable,
 )
+from manager_agent.frozen import replace
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
 from manager_agent.livekit.join_tokens import JoinTokens
 from manager_agent.livekit.listed_room import ListedRoom

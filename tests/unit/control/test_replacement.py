@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from manager_agent.backoff import backoff
 from manager_agent.control.late_join_policy import LATE_BURST, LATE_REPORT_MAX
 from manager_agent.control.replacement import HOLD, IDLE_HOLD, LATE_AT_MOST, Replacer
+from manager_agent.frozen import replace
 from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import RegisteredService

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 
 from manager_agent.control.session_log import LogLine, log_changes, steps_of
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.events import Event, Evidence, Signal
 from manager_agent.session.session import Session

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
+from manager_agent.frozen import replace
 from manager_agent.livekit.server_api import room_timeout
 from manager_agent.session.session import Limits
 

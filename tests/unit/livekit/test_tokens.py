@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import jwt
 import pytest
 
+from manager_agent.frozen import replace
 from manager_agent.json_object import JsonObject
 from manager_agent.livekit.tokens import TOKEN_BYTES_MAX, AccessToken, Grant, InvalidToken, Tokens, TokenTooLong
 from manager_agent.session.session import Limits, Session, User

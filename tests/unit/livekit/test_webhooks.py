@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import time
-from dataclasses import replace
 
 import pytest
 from google.protobuf.json_format import MessageToJson
 from livekit import api
 from livekit.protocol import models
 
+from manager_agent.frozen import replace
 from manager_agent.livekit.webhooks import (
     UnreadableWebhook,
     UnsignedWebhook,

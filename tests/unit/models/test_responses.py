@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 from ulid import ULID
 
 from http_api.models.paging import page, read_cursor, write_cursor
 from http_api.models.responses import ServiceView, SessionView, SessionWithToken
+from manager_agent.frozen import replace
 from manager_agent.json_object import JsonObject
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.registry.instances import Instance, InstanceState

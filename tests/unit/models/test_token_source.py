@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from pydantic import ValidationError
 from http_api.errors import Invalid
 from http_api.models.token_source import TokenRequest, metadata_of, profile_of, requirements_of
 from http_api.protocol.bodies import validated
+from manager_agent.frozen import replace
 from manager_agent.registry.services import RegisteredService
 from manager_agent.session.required_service import Requirement
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from manager_agent.frozen import replace
 from manager_agent.outbound.address_policy import LOOPBACK, AddressPolicy
 from manager_agent.outbound.callbacks import Callbacks
 from manager_agent.outbound.deliveries import Delivery

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
+from manager_agent.frozen import replace
 from manager_agent.outbound.address_policy import LOOPBACK, AddressPolicy
 from manager_agent.outbound.callback_events import CallbackOutbox
 from manager_agent.outbound.deliveries import Delivery, DeliveryState

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
+from manager_agent.frozen import replace
 from manager_agent.outbound.callbacks import STOP_TIMEOUT
 from manager_agent.outbound.deliveries import RETRY_WINDOW
 from manager_agent.outbound.delivery_queues import OWNER_BYTES_MAX, QUEUE_MAX

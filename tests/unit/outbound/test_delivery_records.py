@@ -4,11 +4,11 @@ arrived is sent again. Time is virtual."""
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from manager_agent.frozen import replace
 from manager_agent.outbound.deliveries import RETRY_WINDOW
 from manager_agent.outbound.delivery_records import KEPT_FOR
 from manager_agent.records.memory import MemoryRecords

@@ -6,10 +6,10 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import replace
 
 import pytest
 
+from manager_agent.frozen import replace
 from manager_agent.json_object import JsonObject
 from manager_agent.livekit.calls import LiveKitUnavailable
 from manager_agent.livekit.server_api import Rooms

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
-from pydantic import TypeAdapter
 from structlog.testing import capture_logs
 
 from manager_agent.control.ended_records import VALUES, EndedSession
+from manager_agent.frozen import replace
 from manager_agent.json_object import JsonObject
 from manager_agent.records.records import Kind, Record
-from manager_agent.records.values import Values
+from manager_agent.records.values import ModelJson, Values
 from manager_agent.session import events as ev
 from manager_agent.session.events import Evidence, Refusal
 from manager_agent.session.session import Limits, Session, User
@@ -20,7 +18,7 @@ from tests.unit.sessions import START
 
 pytestmark = pytest.mark.unit
 
-NUMBERS = Values(Kind.ANSWER, 2, TypeAdapter(dict[str, int]))
+NUMBERS = Values(Kind.ANSWER, 2, ModelJson(dict[str, int]))
 
 
 def records(*values: bytes) -> list[Record]:

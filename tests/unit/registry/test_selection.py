@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from manager_agent.frozen import replace
 from manager_agent.registry.circuit_breaker import TRIAL_TIMEOUT
 from manager_agent.registry.instances import NO_WORKER_PAUSE, Instance, InstanceState
 from manager_agent.registry.services import NotAvailable, RegisteredService

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple, TypeVar, get_args
 
@@ -13,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import ServiceReason
 from manager_agent.session.change_values import (

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 
 import pytest
 
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.counts import SessionCounts
 from manager_agent.session.session import Session, SessionState

@@ -4,10 +4,10 @@ webhooks about what did not happen."""
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.deadlines import SILENCE_MAX, deadline
 from manager_agent.session.events import Event, ParticipantInfo, Signal

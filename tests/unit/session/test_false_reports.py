@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.events import Event, ParticipantInfo
 from manager_agent.session.participant import ROOM_EVENT_LAG

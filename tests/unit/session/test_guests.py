@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.deadlines import deadline, join_deadline
 from manager_agent.session.events import Event

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import hypothesis
 import pytest
@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from manager_agent.backoff import backoff
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.dispatch import JOIN_TIMEOUT, RETURN_TIMEOUT
 from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal

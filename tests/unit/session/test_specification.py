@@ -7,10 +7,10 @@ import hashlib
 import random
 import string
 import zlib
-from dataclasses import replace
 
 import pytest
 
+from manager_agent.frozen import replace
 from manager_agent.json_object import JsonObject
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt

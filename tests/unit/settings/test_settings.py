@@ -266,7 +266,7 @@ def test_every_time_limit_has_a_setting(monkeypatch: pytest.MonkeyPatch) -> None
     for seconds, name in enumerate(names, start=1):
         monkeypatch.setenv(name, str(seconds))
     limits = Settings.load().limits()
-    assert [getattr(limits, name) for name in limits.__dataclass_fields__] == [1, 2, 3, 4, 5, 6, 7]
+    assert [getattr(limits, name) for name in limits.__struct_fields__] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_the_version_is_that_of_the_project() -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.session import End, EndReason, Session, User
 from manager_agent.store.ended_sessions import EndedSessions

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.store.counters import CounterLimit, of_service
 from manager_agent.store.ended_sessions import EndedSessions

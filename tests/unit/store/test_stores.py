@@ -6,11 +6,11 @@ import asyncio
 import gc
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.events import Event
 from manager_agent.session.plan import NAME_QUARANTINE

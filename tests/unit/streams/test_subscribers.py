@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from http_api.access.principals import Principal, Scope
@@ -11,6 +9,7 @@ from http_api.models.responses import SessionView
 from http_api.streams.feed import newest
 from http_api.streams.rendered import RenderedSessions
 from http_api.streams.subscribers import BACKLOG_MAX, News, Reader
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session
 from tests.unit.sessions import JOINS, START, a_session, after, managed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from http_api.observability.logs import LogEntry
 from http_api.observability.logs.recent import LINE_MAX, RecentLogs
+from manager_agent.frozen import replace
 from manager_agent.session.session import Session
 from manager_agent.store.store import Change
 from tests.unit.sessions import a_session

@@ -6,7 +6,6 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from livekit import api
@@ -22,6 +21,7 @@ from http_api.observability.metrics.requests import ABORTED, UNKNOWN, RequestMet
 from http_api.observability.metrics.sessions import ATTEMPT_REASONS, SessionMetrics
 from http_api.observability.metrics.webhooks import EVENTS, WebhookMetrics, instant_of
 from http_api.resources.metrics import understood
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import ServiceReason
 from manager_agent.session.change_values import Missable

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from prometheus_client import CollectorRegistry
 
 from http_api.observability.metrics.awaited import AwaitedWebhooks
 from http_api.observability.metrics.labels import Bounded
 from http_api.observability.metrics.sessions import SessionMetrics
+from manager_agent.frozen import replace
 from manager_agent.session.events import Event
 from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from http_api.observability.tracing.history import spans_of
 from http_api.observability.tracing.spans import Span, attempt_trace
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import ServiceState
 from manager_agent.session.events import Event, Evidence, Refusal, Signal
