@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import structlog
 
@@ -27,30 +26,6 @@ log = structlog.get_logger()
 CLEAN_UP_EXPECTED = 1.0
 """Seconds in which a room is usually deleted."""
 FROZEN = "another process of this deployment has taken over"
-
-
-@dataclass(slots=True)
-class _Record:
-    """A session, and a future for each caller that waits for its next change."""
-
-    session: Session
-    waiters: set[asyncio.Future[None]] = field(default_factory=set)
-
-    def wake(self) -> None:
-        for waiter in self.waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-        self.waiters.clear()
-
-    async def change(self) -> None:
-        """Wait for the next change. Each waiter has its own future: cancelling a waiter of a shared one would search
-        all of its callbacks."""
-        waiter = asyncio.get_running_loop().create_future()
-        self.waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            self.waiters.discard(waiter)
 
 
 def _held_for(holder: Session, tenant: str, now: float) -> float:
@@ -72,7 +47,9 @@ class Mirror:
         self._names, self._ended = names or RoomNames(MemoryRecords(clock)), ended or EndedSessions()
         self._quarantined: dict[str, float] = {}
         """When the names of forgotten sessions' rooms are free again, oldest first."""
-        self._records: dict[str, _Record] = {}
+        self._sessions: dict[str, Session] = {}
+        self._waiters: dict[str, set[asyncio.Future[None]]] = {}
+        """A future for each caller that waits for the next change of a session."""
         self._by_room: dict[str, str] = {}
         self._listeners: list[Listener] = []
         self.counts = SessionCounts()
@@ -83,30 +60,23 @@ class Mirror:
     def put(self, change: Change, *, has_name: bool = True) -> None:
         """Keep the session of a change, remove it if the change says so, and tell the listeners. `has_name`: whether a
         new session is the last to have its room name."""
-        session, record = change.after, self._records.get(change.session_id)
-        if record is not None:
-            self.counts.leave(record.session)
+        session, before = change.after, self._sessions.get(change.session_id)
+        if before is not None:
+            self.counts.leave(before)
         if session is None:
             self._remove(change.session)
         else:
             self.counts.enter(session)
-            if session.is_cleaned_up and not (record and record.session.is_cleaned_up):
+            if session.is_cleaned_up and not (before and before.is_cleaned_up):
                 self._ended.add(session.owner, session.session_id)
-            self._keep(session, record, has_name=has_name)
-        if record is not None:
-            record.wake()
+            self._sessions[session.session_id] = session
+            if before is None and has_name:
+                self._by_room[session.room_name] = session.session_id
+        self.wake(change.session_id)
         self._tell(change)
 
-    def _keep(self, session: Session, record: _Record | None, *, has_name: bool) -> None:
-        if record is not None:
-            record.session = session
-            return
-        self._records[session.session_id] = _Record(session)
-        if has_name:
-            self._by_room[session.room_name] = session.session_id
-
     def _remove(self, session: Session) -> None:
-        del self._records[session.session_id]
+        del self._sessions[session.session_id]
         self._ended.discard(session.owner, session.session_id)
         if self._by_room.get(session.room_name) == session.session_id:
             del self._by_room[session.room_name]
@@ -119,13 +89,14 @@ class Mirror:
 
     def wake(self, session_id: str) -> None:
         """Let those who wait for the session look at it again."""
-        if (record := self._records.get(session_id)) is not None:
-            record.wake()
+        for waiter in self._waiters.pop(session_id, ()):
+            if not waiter.done():
+                waiter.set_result(None)
 
     def freeze(self) -> None:
         self.is_frozen = True
-        for record in self._records.values():
-            record.wake()
+        for session_id in list(self._waiters):
+            self.wake(session_id)
 
     def refuse_when_frozen(self) -> None:
         """Raises NotActing."""
@@ -169,34 +140,44 @@ class Mirror:
     # --- reads --------------------------------------------------------------------------------------
 
     def __contains__(self, session_id: str) -> bool:
-        return session_id in self._records
+        return session_id in self._sessions
 
     def get(self, session_id: str) -> Session:
         """Raises UnknownSession."""
-        return self._record(session_id).session
+        try:
+            return self._sessions[session_id]
+        except KeyError:
+            raise UnknownSession(session_id) from None
 
     def in_room(self, room_name: str) -> Session | None:
         session_id = self._by_room.get(room_name)
-        return None if session_id is None else self._records[session_id].session
+        return None if session_id is None else self._sessions[session_id]
 
     def list(self) -> Iterator[Session]:
-        return (record.session for record in list(self._records.values()))
+        return iter(list(self._sessions.values()))
 
     @property
     def waiters(self) -> int:
-        return sum(len(record.waiters) for record in self._records.values())
+        return sum(map(len, self._waiters.values()))
 
     async def wait_for(self, session_id: str, wanted: Callable[[Session], bool]) -> Session:
         """Raises UnknownSession, NotActing."""
         while True:
-            record = self._record(session_id)
-            if wanted(record.session):
-                return record.session
+            session = self.get(session_id)
+            if wanted(session):
+                return session
             self.refuse_when_frozen()
-            await record.change()
+            await self._change(session_id)
 
-    def _record(self, session_id: str) -> _Record:
+    async def _change(self, session_id: str) -> None:
+        """Wait for the next change. Each waiter has its own future: cancelling a waiter of a shared one would search
+        all of its callbacks."""
+        waiter = asyncio.get_running_loop().create_future()
+        waiters = self._waiters.setdefault(session_id, set())
+        waiters.add(waiter)
         try:
-            return self._records[session_id]
-        except KeyError:
-            raise UnknownSession(session_id) from None
+            await waiter
+        finally:
+            waiters.discard(waiter)
+            if not waiters and self._waiters.get(session_id) is waiters:
+                del self._waiters[session_id]

@@ -6,14 +6,14 @@ Versions tell what is known already. A session is told about once for each versi
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 
 import structlog
 
 from manager_agent.drop_oldest import drop_oldest
+from manager_agent.frozen import Frozen, replace
 from manager_agent.session.session import Session
 from manager_agent.store.mirror import Mirror
 from manager_agent.store.session_encoding import UnreadableForm, decode
@@ -42,15 +42,12 @@ class PendingWrite:
     is_carried_out: bool = False
 
 
-@dataclass(slots=True)
-class MirroredSession:
+class MirroredSession(Frozen):
     """What is known of a session in the mirror."""
 
     version: int
     write: str
     ownership: Ownership
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """For one write of this replica at a time."""
 
     def is_at(self, stored: StoredSession) -> bool:
         return (self.version, self.write) == (stored.version, stored.write)
@@ -193,10 +190,7 @@ class ReplicatedSessions:
             return
         owner_before = None if known is None else known.ownership
         self._own(owner_before, stored.ownership)
-        if known is None:
-            self._known[session_id] = MirroredSession(stored.version, stored.write, stored.ownership)
-        else:
-            known.version, known.write, known.ownership = stored.version, stored.write, stored.ownership
+        self._known[session_id] = MirroredSession(stored.version, stored.write, stored.ownership)
         if change is None and after is not before and after != before:
             is_restored = before is None and (stored.is_restored or is_read_anew)
             change = Change(session_id, before, after, is_restored=is_restored, is_remote=True)

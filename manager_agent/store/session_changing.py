@@ -18,6 +18,7 @@ from manager_agent.store.owned_store import NOT_OWNER
 from manager_agent.store.reading_anew import ReadingAnew
 from manager_agent.store.replicated_sessions import PendingWrite, ReplicatedSessions
 from manager_agent.store.session_scripts import SessionScripts, Status
+from manager_agent.store.session_turns import SessionTurns
 from manager_agent.store.session_writer import SessionWriter
 from manager_agent.store.store import Change, Full
 from manager_agent.store.stored_session import Ownership, StoredSession
@@ -42,11 +43,12 @@ class SessionChanging:
     ) -> None:
         self._clock, self._changelog, self._scripts = clock, changelog, scripts
         self._sessions, self._mirror, self._writer, self._reading = sessions, mirror, writer, reading
+        self._turns = SessionTurns()
 
     async def change(self, session_id: str, event: Event, begun: Ownership | None) -> Change:
         """`begun`: only as long as the session is owned so. Raises UnknownSession, Full, NotActing, RedisAway."""
-        known = self._sessions.known(session_id)
-        async with known.turn:
+        self._sessions.known(session_id)
+        async with self._turns.of(session_id):
             for tried in range(TRIES):
                 if (change := await self._change(session_id, event, begun)) is not None:
                     return change
@@ -56,8 +58,8 @@ class SessionChanging:
     async def remove(self, session_id: str) -> None:
         """Raises UnknownSession, RedisAway."""
         for tried in range(TRIES):
-            known = self._sessions.known(session_id)
-            async with known.turn:
+            self._sessions.known(session_id)
+            async with self._turns.of(session_id):
                 if await self._remove(session_id):
                     return
             await self._others_first(tried)

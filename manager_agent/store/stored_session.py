@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
+
+from manager_agent.frozen import Frozen
 
 STORED_FIELDS = ("v", "w", "o", "f", "n", "b")
 """The fields of the hash of a session that are read, in the order in which `read_hash` takes them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ownership:
+class Ownership(Frozen):
     """Which replica acts for a session. What was begun with a smaller fence is refused."""
 
     owner: str
@@ -28,8 +28,7 @@ class TakeIf(StrEnum):
     """The new owner is alive and does not drain."""
 
 
-@dataclass(frozen=True, slots=True)
-class StoredSession:
+class StoredSession(Frozen):
     session_id: str
     version: int
     """Grows by one with each write."""
