@@ -5,7 +5,7 @@ AgentServer uses none of it, and it took a third of the memory of the process an
 benchmarks/process_start.py. tests/unit/livekit/test_agents_sdk.py fails if a new version loads it all the same.
 """
 
-from manager_agent.livekit.deferred_packages import deferred_packages
+from manager_agent.deferred_packages import deferred_packages
 
 with deferred_packages("livekit.agents", "livekit.agents.utils.codecs"):
     from livekit.agents.ipc.job_executor import JobStatus

@@ -12,21 +12,23 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import structlog
-from redis import exceptions
-from redis.asyncio.connection import AbstractConnection
 
 from manager_agent.redis.faults import REFUSING, fault_of_answer, why_unreached
 from manager_agent.redis.faults import CommandRefused as CommandRefused
 from manager_agent.redis.faults import RedisAway as RedisAway
 from manager_agent.redis.keys import Keys
-from manager_agent.redis.pool import Pool
-from manager_agent.redis.primary import Address
+from manager_agent.redis.redis_errors import exceptions
 from manager_agent.redis.refusals import Refusals
 from manager_agent.redis.script import Script
 from manager_agent.redis.url import RedisUrl
+
+if TYPE_CHECKING:
+    from redis.asyncio.connection import AbstractConnection
+
+    from manager_agent.redis.primary import Address
 
 log = structlog.get_logger()
 
@@ -53,6 +55,8 @@ class RedisConnection:
 
     def __init__(self, url: RedisUrl, deployment: str, observe: Observe | None = None) -> None:
         """`deployment`: what the keys begin with. Raises ValueError if they can't."""
+        from manager_agent.redis.pool import Pool  # loads redis-py's clients, see redis_errors.py
+
         self.url = url
         self.keys = Keys(deployment)
         self.why_away: str | None = "Redis was not asked yet"

@@ -6,7 +6,7 @@ import os
 import socket
 import ssl
 
-from redis import exceptions
+from manager_agent.redis.redis_errors import exceptions
 
 AWAY = frozenset(
     {

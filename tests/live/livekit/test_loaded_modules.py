@@ -25,6 +25,7 @@ NEVER_NEEDED = {
     "livekit.agents.stt": "speech to text",
     "livekit.agents.tts": "text to speech",
     "livekit.agents.voice": "voice agents",
+    "redis.client": "REDIS_URL is not set",
 }
 """They would take more memory than all of http_api and manager_agent."""
 

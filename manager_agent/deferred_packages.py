@@ -26,25 +26,32 @@ def deferred_packages(*names: str) -> Iterator[None]:
         sys.meta_path.remove(finder)
         for package in finder.deferred:
             package.__class__ = DeferredPackage
-            del package.__path__  # the import system asks for it before it imports a module of the package
+        if finder.deferred and RUNNING_FINDER not in sys.meta_path:
+            sys.meta_path.insert(0, RUNNING_FINDER)
 
 
 class DeferredPackage(ModuleType):
     """A package that runs its `__init__` when it is asked for what it lacks."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name != "__path__":  # what tools look for in any module
+        if name.startswith("__"):  # what tools look for in any module
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        spec = self.__spec__
-        assert spec is not None
-        assert spec.loader is not None
-        self.__class__ = ModuleType  # type: ignore[assignment]
-        self.__path__ = spec.submodule_search_locations  # type: ignore[assignment]
-        spec.loader.exec_module(self)
+        run(self)
         return getattr(self, name)
 
 
+def run(package: DeferredPackage) -> None:
+    """Run the `__init__` of the package."""
+    spec = package.__spec__
+    assert spec is not None
+    assert spec.loader is not None
+    package.__class__ = ModuleType  # type: ignore[assignment]
+    spec.loader.exec_module(package)
+
+
 class _DeferringFinder(MetaPathFinder):
+    """Finds the packages of a block."""
+
     def __init__(self, names: Sequence[str]) -> None:
         self._names = names
         self.deferred: list[ModuleType] = []
@@ -65,3 +72,31 @@ class _DeferringLoader(Loader):
         assert module.__spec__ is not None
         module.__spec__.loader = module.__loader__ = self._loader
         self._deferred.append(module)
+
+
+class _RunningFinder(MetaPathFinder):
+    """Runs the `__init__` of a package before another module of it is imported, as Python does."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        package = sys.modules.get(name.rpartition(".")[0])
+        if not isinstance(package, DeferredPackage):
+            return None
+        run(package)
+        module = sys.modules.get(name)  # the package may have imported it too
+        if module is None or module.__spec__ is None:
+            return None
+        return ModuleSpec(name, _LoadedAlready(module, module.__spec__))
+
+
+class _LoadedAlready(Loader):
+    def __init__(self, module: ModuleType, spec: ModuleSpec) -> None:
+        self._module, self._spec = module, spec
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return self._module
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__spec__ = self._spec
+
+
+RUNNING_FINDER = _RunningFinder()

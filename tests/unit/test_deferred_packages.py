@@ -11,13 +11,14 @@ from types import ModuleType
 
 import pytest
 
-from manager_agent.livekit.deferred_packages import DeferredPackage, deferred_packages
+from manager_agent.deferred_packages import DeferredPackage, deferred_packages
 
 pytestmark = pytest.mark.unit
 
 NUMBERS = count()
 FILES = {
-    "__init__.py": "from . import parts, user\nfrom .user import seen as all_seen\nVALUE = 'of the package'\n",
+    "__init__.py": "from . import parts, twice, user\nfrom .user import seen as all_seen\nVALUE = 'of the package'\n",
+    "twice.py": "class Once: ...\n",
     "user.py": "from . import parts\nfrom .parts.small import ONE\nseen = [ONE]\n",
     "late.py": "from . import VALUE\n",
     "parts/__init__.py": "from .big import BIG\n",
@@ -78,6 +79,14 @@ def test_a_module_that_was_not_imported_in_the_block_finds_the_whole_package(pac
     assert importlib.import_module(f"{package}.late").VALUE == "of the package"
 
 
+def test_a_module_that_the_package_imports_too_is_imported_once(package: str) -> None:
+    imported(package, "", ".parts")
+    twice = importlib.import_module(f"{package}.twice")
+    assert twice is sys.modules[package].twice
+    assert twice.__spec__ is not None
+    assert twice.__spec__.origin == twice.__file__
+
+
 def test_what_is_imported_in_the_block_can_be_imported_again_without_the_rest(package: str) -> None:
     user = imported(package, "", ".parts")
     assert importlib.import_module(f"{package}.user") is user
@@ -100,9 +109,12 @@ def test_a_package_that_is_already_imported_is_left_as_it_is(package: str) -> No
 
 
 def test_after_the_block_packages_are_imported_as_ever(package: str) -> None:
+    imported(package, "", ".parts")
     finders = list(sys.meta_path)
+    for name in loaded(package):
+        del sys.modules[f"{package}{name}"]
+    assert importlib.import_module(package).VALUE == "of the package"
+    assert loaded(package) >= {".parts.big", ".twice"}
     with pytest.raises(ModuleNotFoundError), deferred_packages(package):
         importlib.import_module(f"{package}.missing")
     assert sys.meta_path == finders
-    del sys.modules[package]
-    assert importlib.import_module(package).VALUE == "of the package"
