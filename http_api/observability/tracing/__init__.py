@@ -11,7 +11,6 @@ from typing import Protocol
 from aiohttp import web
 
 from http_api.observability.exit_budget import ExitBudget
-from http_api.observability.tracing.otel import exporting
 from http_api.observability.tracing.spans import Span
 from http_api.settings.settings import Settings
 from manager_agent.outbound.invites import trace_passed_on
@@ -63,7 +62,11 @@ class Untraced:
 
 def tracing_of(settings: Settings) -> Tracing:
     """The tracing that the settings ask for, not started."""
-    return Untraced() if settings.traces_url is None else exporting(settings)
+    if settings.traces_url is None:
+        return Untraced()
+    from http_api.observability.tracing.otel import exporting  # loads OpenTelemetry: a tenth of a second
+
+    return exporting(settings)
 
 
 TRACING: web.AppKey[Tracing] = web.AppKey("TRACING")
