@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any, Self, Unpack
 
 from pydantic import TypeAdapter
-from ulid import ULID
 
 from http_api.client.calls import Calls, Reply
 from http_api.client.errors import ApiError, Unreachable
@@ -27,6 +27,7 @@ from http_api.models.responses import (
 from http_api.models.timeline import TimelineView
 from http_api.streams.models import EventData
 from manager_agent.session.session import GIVES_TOKENS, SessionState
+from manager_agent.ulids import new_ulid
 
 SESSIONS = ("api", "v1", "sessions")
 SERVICES = ("api", "v1", "microservices")
@@ -98,7 +99,7 @@ class Client:
         Retries never create a second session. Cancelling the call ends the session.
         """
         prefer = f"wait={wait}" if wait else "respond-async"
-        key = str(ULID())
+        key = new_ulid(time.time())
         body = {"user_identity": f"user-{key.lower()}"} | _given(fields)
         headers = {"Prefer": prefer, "Idempotency-Key": key}
         asking = asyncio.create_task(self._calls.ask("POST", *SESSIONS, body=body, headers=headers, wait=wait))

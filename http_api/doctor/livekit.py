@@ -13,7 +13,6 @@ from typing import Self
 import aiohttp
 from livekit import api
 from livekit.protocol import rtc
-from ulid import ULID
 from yarl import URL
 
 from http_api.doctor.finding import Finding, ok, skipped, warning, wrong
@@ -24,6 +23,7 @@ from manager_agent.livekit.calls import CALL_TIMEOUT
 from manager_agent.livekit.rejection import why_rejected
 from manager_agent.livekit_url import http_url
 from manager_agent.proxy_rule import proxy_rule
+from manager_agent.ulids import new_ulid
 from manager_agent.unreachable import why_unreachable
 
 TIMEOUT = aiohttp.ClientTimeout(total=CALL_TIMEOUT)
@@ -103,7 +103,7 @@ class LiveKitServerCheck:
 
     async def auto_create(self) -> Finding:
         """Check whether joining a room that does not exist would create it."""
-        headers = {"Authorization": f"Bearer {self.token(f'doctor-{ULID()}')}"}
+        headers = {"Authorization": f"Bearer {self.token(f'doctor-{new_ulid(time.time())}')}"}
         try:
             async with self._http.get(self._url / "rtc" / "validate", headers=headers) as answer:
                 status = answer.status
@@ -119,7 +119,7 @@ class LiveKitServerCheck:
     @asynccontextmanager
     async def room(self) -> AsyncIterator[str]:
         """Create a room, give its name, delete it afterwards. Raises LiveKitRefused."""
-        name = f"doctor-{str(ULID()).lower()}"
+        name = f"doctor-{new_ulid(time.time()).lower()}"
         async with self._asking():
             made = await self._api.room.create_room(api.CreateRoomRequest(name=name, empty_timeout=ROOM_TIMEOUT))
         try:

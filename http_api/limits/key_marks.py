@@ -15,11 +15,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Self
 
-from ulid import ULID
-
 from http_api.errors import IdempotencyKeyReused
 from http_api.limits.idempotency_store import IdempotencyScope
 from manager_agent.session.session import EndReason, Session
+from manager_agent.ulids import text_of
 
 MARK, OF_BODY = 16, 6
 """The number of characters, in all and of the body."""
@@ -85,4 +84,4 @@ def _of_parts(secret: str, *parts: str) -> str:
 def _digest(secret: str, text: bytes) -> str:
     """16 characters as ULIDs have them."""
     digest = hmac.digest(b"session-manager/keys/" + secret.encode(), text, "sha256")
-    return str(ULID(bytes(6) + digest[:10]))[-MARK:]
+    return text_of(bytes(6) + digest[:10])[-MARK:]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from http import HTTPStatus
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from ulid import ULID
 
 from http_api import errors
 from http_api.app_keys import ACTING, RECOVERY
@@ -28,6 +28,7 @@ from manager_agent.registry.services import NotAvailable, OtherInstance, StaticS
 from manager_agent.session.specification import SpecificationTooLong
 from manager_agent.store.recording import NotRecorded
 from manager_agent.store.store import RoomNameTaken, UnknownSession
+from manager_agent.ulids import new_ulid
 
 log = structlog.get_logger()
 
@@ -141,7 +142,7 @@ def answer_to(request: web.BaseRequest, error: BaseException) -> web.Response:
 
 
 def new_request_id() -> str:
-    return f"req_{ULID()}"
+    return f"req_{new_ulid(time.time())}"
 
 
 def _headers(error: BaseException, status: HTTPStatus) -> dict[str, str]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from aiohttp import web
-from ulid import ULID
 
 from http_api.errors import NoToken, NotReady, RoomUnavailable, SessionOver, Unready
 from http_api.limits.counter_limits import CounterLimits, service_of
@@ -34,6 +33,7 @@ from manager_agent.session.required_service import Requirement
 from manager_agent.session.session import EndReason, Limits, Session, User
 from manager_agent.store.store import Full, RoomNameTaken, Store, UnknownSession
 from manager_agent.traceparent import TraceContext
+from manager_agent.ulids import new_ulid
 
 DECISION_GRACE = 3.0
 """Seconds after its deadline within which a session ends, if this process acts."""
@@ -86,10 +86,10 @@ class SessionRequests:
         """The complete session, not opened yet. Open it without an await in between: its services are chosen by the
         capacity that they have now. Its room gets a generated name when `room_name` is None. Raises NotAvailable."""
         services, now = self.registry.choose(requirements, owner), self.clock()
-        ulid = ULID.from_timestamp(now)
+        ulid = new_ulid(now)
         return Session(
             session_id=f"ses_{ulid}",
-            room_name=room_name or f"room-{str(ulid).lower()}",
+            room_name=room_name or f"room-{ulid.lower()}",
             user=user,
             created_at=now,
             services=services,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from http import HTTPStatus
 
 from aiohttp import web
-from ulid import ULID
 
 from http_api.access.principals import Principal
 from http_api.app_keys import CLOCK, RECOVERY, REGISTRY, STORE
@@ -37,6 +36,7 @@ from manager_agent.session.session import Session, User
 from manager_agent.session.specification import Specification
 from manager_agent.session.transitions import apply
 from manager_agent.store.store import RoomNameTaken, Store, UnknownSession
+from manager_agent.ulids import new_ulid
 
 PATH = "/api/v1/token"
 SERVICES_SHARE = 0.5
@@ -67,7 +67,7 @@ async def give(request: web.Request) -> web.Response:
     """
     app, principal = request.app, request[PRINCIPAL]
     asked = await read_body(request, TokenRequest) if request.can_read_body else TokenRequest()
-    human = _human(asked, principal)
+    human = _human(asked, principal, app[CLOCK]())
     session_requests = app[SESSION_REQUESTS]
     refuse_unrecovered_name(request, asked.room_name)
     tenant, ready_timeout = _tenant(principal, asked.room_name), app[SETTINGS].ready_timeout
@@ -89,12 +89,12 @@ async def give(request: web.Request) -> web.Response:
     return answer(view, HTTPStatus.CREATED)
 
 
-def _human(asked: TokenRequest, principal: Principal) -> User:
+def _human(asked: TokenRequest, principal: Principal, now: float) -> User:
     """The participant to give a token to. Raises Forbidden."""
     if principal.identity is not None and asked.participant_identity not in (None, principal.identity):
         raise Forbidden("you can get tokens only for your own identity")
     return User(
-        identity=asked.participant_identity or principal.identity or f"user-{str(ULID()).lower()}",
+        identity=asked.participant_identity or principal.identity or f"user-{new_ulid(now).lower()}",
         name=asked.participant_name or "",
         attributes=asked.participant_attributes or {},
         metadata=asked.participant_metadata or "",

@@ -6,8 +6,6 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ulid import ULID
-
 from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.livekit.calls import LiveKitUnavailable
@@ -16,6 +14,7 @@ from manager_agent.livekit.server_api import Rooms
 from manager_agent.session.session import Limits, Session, User
 from manager_agent.store.store import Store, UnknownSession
 from manager_agent.tasks import Tasks
+from manager_agent.ulids import new_ulid
 
 PROBE_TIMEOUT = 10.0
 IDENTITY = "health-check"
@@ -49,14 +48,15 @@ class Probe:
         return await asyncio.shield(self._running)
 
     async def _prove(self) -> ProbeResult:
-        start, ulid = self._clock(), ULID()
+        start = self._clock()
+        ulid = new_ulid(start)
         try:
             await self._rooms.check()
         except LiveKitUnavailable as error:
             raise self._without_room() from error
         session = Session(
             session_id=f"ses_{ulid}",
-            room_name=f"health-check-{str(ulid).lower()}",
+            room_name=f"health-check-{ulid.lower()}",
             user=User(identity=IDENTITY),
             created_at=start,
             limits=Limits(ready_timeout=PROBE_TIMEOUT, retention=0.0),

@@ -17,7 +17,6 @@ from typing import Any
 import jwt
 from livekit import api
 from livekit.api.access_token import Claims
-from ulid import ULID
 
 from manager_agent.clock import Clock
 from manager_agent.dated_claims import verified_claims
@@ -26,6 +25,7 @@ from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Session, User
 from manager_agent.session.trespassers import SESSION_ATTRIBUTE
 from manager_agent.store.room_names import LEEWAY
+from manager_agent.ulids import new_ulid
 
 USER_SLACK = 60
 """Seconds added to the time that a human has to join: TokenSource clients drop a token 60 s before it expires."""
@@ -168,7 +168,13 @@ class Tokens:
     def _signed(self, identity: str, claims: Claims, lifetime: int) -> AccessToken:
         """Sign the claims like livekit-api's `AccessToken`, but with our clock and a unique id."""
         now = int(self._livekit_clock())  # JWTs have whole seconds
-        common = {"iss": self._key, "sub": identity, "jti": str(ULID()), "nbf": now - BACKDATED, "exp": now + lifetime}
+        common = {
+            "iss": self._key,
+            "sub": identity,
+            "jti": new_ulid(now),
+            "nbf": now - BACKDATED,
+            "exp": now + lifetime,
+        }
         payload = _compact(claims.asdict() | common).encode()  # jwt.encode would escape everything but ASCII
         token = jwt.PyJWS().encode(payload, self._secret, algorithm="HS256")
         if len(token) > TOKEN_BYTES_MAX:

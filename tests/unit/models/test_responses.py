@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from ulid import ULID
 
 from http_api.models.paging import page, read_cursor, write_cursor
 from http_api.models.responses import ServiceView, SessionView, SessionWithToken
@@ -18,6 +17,7 @@ from manager_agent.registry.selection import InstanceStatus
 from manager_agent.registry.services import RegisteredService
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session, User
+from manager_agent.ulids import new_ulid
 from tests.unit import sessions as given
 
 pytestmark = pytest.mark.unit
@@ -128,7 +128,7 @@ def test_a_lease_is_shown_with_its_earliest_end() -> None:
 
 
 def some_sessions(count: int) -> list[Session]:
-    ids = [f"ses_{ULID.from_timestamp(1_000.0 + n)}" for n in range(count)]
+    ids = [f"ses_{new_ulid(1_000.0 + n)}" for n in range(count)]
     return [Session(session_id, session_id, User("alice"), 0.0) for session_id in ids]
 
 
