@@ -7,6 +7,8 @@ import string
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from livekit import api
 
 from http_api.observability.logs.redaction import INT_MAX, ITEMS_MAX, REDACTED, TEXT_MAX, redactor
@@ -93,3 +95,16 @@ def test_redaction_names_a_value_whose_repr_raises() -> None:
             raise RuntimeError(SECRET)
 
     assert redacted(value=RaisesOnRepr()) == {"value": "<a RaisesOnRepr that can't be shown: RuntimeError>"}
+
+
+PIECES = (TOKEN, API_KEY, SECRET, "secret", "secretary", "eyJ", "sm_", "a", " ", "\n", "é", "\ud800", "x" * 9_000)
+VALUES = st.one_of(
+    st.lists(st.sampled_from(PIECES), max_size=4).map("".join),
+    *(st.none(), st.booleans(), st.integers(), st.floats()),
+)
+
+
+@given(st.dictionaries(st.sampled_from("abc"), VALUES))
+def test_an_event_is_redacted_as_each_of_its_values_would_be_in_a_list(event: dict[str, Any]) -> None:
+    """Values in a list are looked at one by one; an event of plain values as a whole."""
+    assert redacted(**event) == {key: redacted(value=[value])["value"][0] for key, value in event.items()}
