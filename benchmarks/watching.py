@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import median
 
+import structlog
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
@@ -52,6 +53,10 @@ class Nowhere(io.StringIO):
         return len(text)
 
 
+def log_from(level: int) -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+
+
 @dataclass(slots=True)
 class Watched:
     """A store with its listeners, and the CPU seconds per change in each round."""
@@ -63,7 +68,7 @@ class Watched:
 
     async def round(self) -> None:
         """Take new sessions through all their states, in turn, and remove them."""
-        logging.getLogger().setLevel(self.level)
+        log_from(self.level)
         ids, now = [f"ses_{number:026}" for number in range(SESSIONS)], time.time()
         course = list(a_course(now))
         begun = time.process_time()
@@ -133,7 +138,7 @@ async def main() -> None:
     print(f"{SESSIONS} sessions with {len(SERVICES)} services; CPU microseconds per change, median")
     for one in watched:
         print(f"{one.name:<44} {1e6 * median(one.took):6.1f}  {times(median(one.took), alone)}")
-    logging.getLogger().setLevel(logging.ERROR)
+    log_from(logging.ERROR)
     await add_sessions(app[STORE], [f"ses_{number:026}" for number in range(SESSIONS)], time.time())
     print(f"\nA scrape of /metrics with {SESSIONS} sessions; CPU milliseconds, median; x a change without listeners")
     print(f"{'':44} {'read':>6}  {'':7} {'encoded'}")

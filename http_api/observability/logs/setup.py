@@ -6,7 +6,6 @@ tokens and secrets from all its values.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import sys
@@ -15,12 +14,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from types import FrameType
 from typing import Any, TextIO
 
+import msgspec
 import structlog
 from jwt import InsecureKeyLengthWarning
 
-from http_api.observability.logs.redaction import EventDict, redactor
+from http_api.observability.logs.redaction import EventDict, Processor, redactor
 from manager_agent.characters import UNSAFE, UNSAFE_LINES, visible
 
 CHATTY = ("asyncio", "aiohttp.server", "livekit", "livekit.agents", "urllib3", "watchfiles")
@@ -40,7 +41,8 @@ class LogEntry:
     @cached_property
     def line(self) -> str:
         """The entry as JSON, on one line, safe to look at on a terminal."""
-        return visible(json.dumps(self.fields, ensure_ascii=False, separators=(",", ":")), UNSAFE_IN_JSON)
+        line = msgspec.json.encode(self.fields).decode()
+        return line if line.isascii() and "\x7f" not in line else visible(line, UNSAFE_IN_JSON)
 
 
 UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
@@ -66,20 +68,16 @@ def configure(
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
     ]
-    distribute = _distributor(sinks, _console(stream) if dev else None)
-    handler = _Outlet(stream, distribute)
-    handler.setFormatter(
+    redact, distribute = redactor(secrets), _distributor(sinks, _console(stream) if dev else None)
+    outlet = _Outlet(stream, distribute)
+    outlet.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                redactor(secrets),
-                distribute,
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, redact, distribute],
         )
     )
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [outlet]
     root.setLevel(level.upper())
     for name in CHATTY:
         logging.getLogger(name).setLevel(max(logging.INFO, root.level))
@@ -88,20 +86,16 @@ def configure(
     if dev:
         warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)  # dev mode's "secret" is short
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        wrapper_class=structlog.stdlib.BoundLogger,
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*shared, outlet.finishing(redact)],
+        wrapper_class=structlog.make_filtering_bound_logger(root.level),
+        logger_factory=_OwnLoggers(outlet.write),
         cache_logger_on_first_use=False,
     )
 
 
 class _Outlet(logging.StreamHandler[TextIO]):
-    """Writes formatted records. It handles records that can't be formatted itself, because the standard library would
-    write them unredacted."""
+    """Writes formatted records, and the lines of our own events, which need no records. It handles what can't be
+    formatted itself, because the standard library would write it unredacted."""
 
     def __init__(self, stream: TextIO, distribute: Distribute) -> None:
         super().__init__(stream)
@@ -111,11 +105,68 @@ class _Outlet(logging.StreamHandler[TextIO]):
         try:
             return super().format(record)
         except Exception as error:
-            event = {"event": "log_not_written", "level": "error", "logger": record.name, "why": type(error).__name__}
-            return self._distribute(None, "error", STAMP(None, "error", event))
+            return self._note(record.name, error)
+
+    def finishing(self, redact: Processor) -> Distribute:
+        """The last processor of our own events."""
+
+        def finish(logger: Any, method: str, event: EventDict) -> str:
+            try:
+                return self._distribute(logger, method, redact(logger, method, event))
+            except Exception as error:
+                return self._note(logger.name, error)
+
+        return finish
+
+    def write(self, line: str) -> None:
+        """Write a line as `emit` does."""
+        self.acquire()
+        try:
+            self.stream.write(line + self.terminator)
+            self.flush()
+        except (OSError, ValueError):
+            pass  # without the stream there is nowhere to report it
+        finally:
+            self.release()
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Ignore a failed write: without the stream there is nowhere to report it."""
+        """Ignore a failed write, as `write` does."""
+
+    def _note(self, name: str, error: Exception) -> str:
+        event = {"event": "log_not_written", "level": "error", "logger": name, "why": type(error).__name__}
+        return self._distribute(None, "error", STAMP(None, "error", event))
+
+
+class _OwnLogger:
+    """Where the lines of one module's events end."""
+
+    __slots__ = ("critical", "debug", "error", "info", "name", "warning")
+
+    def __init__(self, name: str, write: Callable[[str], None]) -> None:
+        self.name = name
+        self.debug = self.info = self.warning = self.error = self.critical = write
+
+
+class _OwnLoggers:
+    """Makes the logger of each module once."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write, self._made = write, dict[str, _OwnLogger]()
+
+    def __call__(self, name: str | None = None) -> _OwnLogger:
+        """The logger of this name; None: of the module that logs."""
+        name = name or _calling_module()
+        if (made := self._made.get(name)) is None:
+            made = self._made[name] = _OwnLogger(name, self._write)
+        return made
+
+
+def _calling_module() -> str:
+    """The name of the module that logs: the first in the stack that is not structlog's."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and (name := str(frame.f_globals.get("__name__"))).startswith("structlog"):
+        frame = frame.f_back
+    return name
 
 
 def _distributor(sinks: Sequence[Sink], console: Any) -> Distribute:
