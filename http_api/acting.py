@@ -30,8 +30,8 @@ def _may_go_on_without_livekit(operation: Operation) -> bool:
     return operation.creates or operation.access is Permission.SERVICES
 
 
-async def close_unless_acting(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal handler: the client's next request takes a new connection, which may lead to the process that acts."""
+def close_unless_acting(request: web.Request, response: web.StreamResponse) -> None:
+    """The client's next request takes a new connection, which may lead to the process that acts."""
     if not request.app[ACTING].may_act:
         response.force_close()
         response.headers["Connection"] = "close"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 
 from aiohttp import web
@@ -70,10 +70,22 @@ def create_app(components: Components) -> web.Application:
     app[DOCUMENT] = document_file(OPERATIONS)
     app.router.add_routes([_route(operation) for operation in OPERATIONS])
     app.cleanup_ctx.append(lambda app: _running(app, components))
-    app.on_response_prepare.extend(
-        [show_request_id, show_allowance, cross_origin.allow, close_connection, close_unless_acting]
-    )
+    app.on_response_prepare.append(_completing(cross_origin))
     return app
+
+
+def _completing(cross_origin: CrossOrigin) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """The signal handler that completes the headers of every response, including streams and problems. One for all:
+    aiohttp awaits each."""
+
+    async def complete(request: web.Request, response: web.StreamResponse) -> None:
+        show_request_id(request, response)
+        show_allowance(request, response)
+        cross_origin.allow(request, response)
+        close_connection(request, response)
+        close_unless_acting(request, response)
+
+    return complete
 
 
 def _route(operation: Operation) -> web.RouteDef:

@@ -85,8 +85,8 @@ class Stopping:
 STOPPING = web.AppKey("STOPPING", Stopping)
 
 
-async def close_connection(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal handler: once the process is stopping, the client's next request needs a connection to another one."""
+def close_connection(request: web.Request, response: web.StreamResponse) -> None:
+    """Once the process is stopping, the client's next request needs a connection to another one."""
     if request.app[STOPPING].is_begun:
         response.force_close()
         response.headers["Connection"] = "close"  # aiohttp has decided on this header already

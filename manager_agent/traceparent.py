@@ -6,7 +6,7 @@ PURE. A caller may send the trace of its request; the requests that we make for 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 TRACEPARENT, TRACESTATE = "traceparent", "tracestate"
@@ -67,14 +67,10 @@ def read_trace(traceparent: str, tracestate: str = "") -> TraceContext | None:
     return TraceContext(trace_id, span_id, int(flags, 16), tracestate if _is_state(tracestate) else "")
 
 
-def trace_in(headers: Iterable[tuple[str, str]]) -> TraceContext | None:
-    """The context in the headers of a request; None unless there is exactly one traceparent."""
-    sent: Mapping[str, list[str]] = {TRACEPARENT: [], TRACESTATE: []}
-    for name, value in headers:
-        sent.get(name.lower(), []).append(value)
-    if len(sent[TRACEPARENT]) != 1:
-        return None
-    return read_trace(sent[TRACEPARENT][0], ",".join(sent[TRACESTATE]))
+def trace_in(parents: Sequence[str], states: Sequence[str]) -> TraceContext | None:
+    """The context in the headers of a request, given the values of all headers of each name; None unless there is
+    exactly one traceparent."""
+    return read_trace(parents[0], ",".join(states)) if len(parents) == 1 else None
 
 
 def _is_state(text: str) -> bool:

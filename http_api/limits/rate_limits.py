@@ -60,8 +60,8 @@ async def count_invited(request: web.Request, identity: str) -> None:
         _count(request, await request.app[RATE_LIMITS].invited.take(identity))
 
 
-async def show_allowance(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal handler: add the rate limit headers to every response, including streams and problems."""
+def show_allowance(request: web.Request, response: web.StreamResponse) -> None:
+    """Add the rate limit headers to every response, including streams and problems."""
     if (allowance := request.get(ALLOWANCE)) is not None:
         response.headers.update(allowance.headers())
 

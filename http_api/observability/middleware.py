@@ -59,8 +59,8 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
             metrics.sessions.refused(_type_of(unmet.requirement, app[REGISTRY]), unmet.reason)
 
 
-async def show_request_id(request: web.Request, response: web.StreamResponse) -> None:
-    """Signal handler: add the request id just before the headers are sent. A stream's are sent before its handler
+def show_request_id(request: web.Request, response: web.StreamResponse) -> None:
+    """Add the request id just before the headers are sent. A stream's are sent before its handler
     returns."""
     if REQUEST_ID in request:
         response.headers[REQUEST_ID_HEADER] = request[REQUEST_ID]

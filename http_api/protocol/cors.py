@@ -49,8 +49,8 @@ class CrossOrigin:
             answer.headers["Access-Control-Max-Age"] = str(MAX_AGE)
         return answer
 
-    async def allow(self, request: web.Request, answer: web.StreamResponse) -> None:
-        """Signal handler: add the CORS headers to every response, including streams and problems."""
+    def allow(self, request: web.Request, answer: web.StreamResponse) -> None:
+        """Add the CORS headers to every response, including streams and problems."""
         if not self._origins:
             return
         answer.headers.add("Vary", "Origin")

@@ -27,7 +27,7 @@ CONTEXTS = st.builds(TraceContext, _hex(32), _hex(16), st.integers(0, 255), st.s
 @given(context=CONTEXTS)
 def test_a_written_traceparent_is_read_back(context: TraceContext) -> None:
     assert read_trace(context.traceparent, context.state) == context
-    assert trace_in(context.headers.items()) == context
+    assert trace_in([context.traceparent], [context.state]) == context
     assert context.sampled is (context.flags % 2 == 1)
 
 
@@ -114,10 +114,9 @@ def test_an_invalid_tracestate_does_not_invalidate_the_traceparent(state: str) -
 
 
 def test_several_tracestate_headers_are_joined_and_two_traceparents_are_ignored() -> None:
-    sent = [("TraceParent", TRACEPARENT), ("tracestate", "a=1"), ("Accept", "*/*"), ("TRACESTATE", "b=2")]
-    assert trace_in(sent) == TraceContext(TRACE_ID, SPAN_ID, SAMPLED, "a=1,b=2")
-    assert trace_in([*sent, ("traceparent", TRACEPARENT)]) is None
-    assert trace_in([("tracestate", "a=1")]) is None
+    assert trace_in([TRACEPARENT], ["a=1", "b=2"]) == TraceContext(TRACE_ID, SPAN_ID, SAMPLED, "a=1,b=2")
+    assert trace_in([TRACEPARENT, TRACEPARENT], ["a=1", "b=2"]) is None
+    assert trace_in([], ["a=1"]) is None
 
 
 def test_another_span_of_a_trace_keeps_only_the_known_flags() -> None:

@@ -28,6 +28,9 @@ class RequestMetrics:
             "session_manager_http_problems_total", "Requests that got a problem response, by problem type.",
             ["problem"], registry=registry,
         )  # fmt: skip
+        self._counters: dict[tuple[str, int | None], Counter] = {}
+        self._histograms: dict[str, Histogram] = {}
+        """The series of the requests so far: to look one up takes prometheus_client longer than to count in it."""
 
     def expect(self, problems: Iterable[str]) -> None:
         """Create the series of these problems at zero."""
@@ -37,7 +40,12 @@ class RequestMetrics:
     def answered(self, operation: str | None, status: int | None, problem: str | None, seconds: float) -> None:
         """`operation`: its id; None for an unknown path or method. `status`: None if the response was cut off."""
         operation = operation or UNKNOWN
-        self._requests.labels(operation, ABORTED if status is None else str(status)).inc()
-        self._duration.labels(operation).observe(seconds)
+        if (counter := self._counters.get((operation, status))) is None:
+            counter = self._requests.labels(operation, ABORTED if status is None else str(status))
+            self._counters[operation, status] = counter
+        if (histogram := self._histograms.get(operation)) is None:
+            histogram = self._histograms[operation] = self._duration.labels(operation)
+        counter.inc()
+        histogram.observe(seconds)
         if problem is not None:
             self._problems.labels(problem).inc()

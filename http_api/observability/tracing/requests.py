@@ -17,7 +17,7 @@ from http_api.operations import Operation, Tag
 from http_api.request_context import ABOUT, PRINCIPAL, PROBLEM, REQUEST_ID, TRACE, remote_of
 from manager_agent.clock import Clock
 from manager_agent.session.session import Session
-from manager_agent.traceparent import TraceContext, trace_in
+from manager_agent.traceparent import TRACEPARENT, TRACESTATE, TraceContext, trace_in
 
 USER_AGENT_MAX = 256
 
@@ -27,7 +27,7 @@ class RequestSpan:
 
     def __init__(self, request: web.Request, operation: Operation | None, tracing: Tracing, clock: Clock) -> None:
         self._request, self._tracing, self._clock = request, tracing, clock
-        self._incoming = trace_in(request.headers.items())
+        self._incoming = trace_in(*(request.headers.getall(name, ()) for name in (TRACEPARENT, TRACESTATE)))
         self._trace = tracing.begin(self._incoming) if _has_span(operation, self._incoming) else self._incoming
         if self._trace is not None:
             request[TRACE] = self._trace
