@@ -31,6 +31,7 @@ from http_api.limits.idempotency import IDEMPOTENCY_STORE
 from http_api.limits.idempotency_store import IdempotencyStore
 from http_api.limits.quotas import SERVICE_QUOTAS, Quotas, ServiceQuotas
 from http_api.limits.waiters import WAITERS, Waiters
+from http_api.models.rendered import RENDERED_SESSIONS, RenderedSessions
 from http_api.models.required_services import PROFILES
 from http_api.models.responses import SessionView
 from http_api.observability.logs.recent import RECENT_LOGS
@@ -82,6 +83,7 @@ def provide(app: web.Application, components: Components) -> None:
     app[AUTHENTICATOR] = authenticator = authenticator_of(settings, clock, rooms.livekit_clock)
     app[CALLBACKS] = callbacks = callbacks_of(components, signing_keys=authenticator.signing_keys)
     app[UPSTREAMS] = upstreams = upstreams_of(components, app[REPLICA_STATUS])
+    app[RENDERED_SESSIONS] = rendered = RenderedSessions()
     app[FEED] = feed = FeedReaders(store, registry, upstreams, clock, app[REPLICA_STATUS])
     app[IDEMPOTENCY_STORE] = IdempotencyStore(clock)
     app[SERVICE_QUOTAS] = ServiceQuotas(registry, per_caller=settings.services_per_caller, in_all=settings.services_max)
@@ -113,6 +115,7 @@ def provide(app: web.Application, components: Components) -> None:
         callback_urls={name: url.get_secret_value() for name, url in settings.callback_urls.items()},
     )
     upstreams.listen(feed.tell_health)
+    store.listen(rendered.follow)
     store.listen(sinks.recent.follow)  # before the first line about a new session is logged
     for listener in (local(log_changes), callbacks.tell, feed.tell, local(components.tracing.tell), repeated.tell):
         store.listen(listener)

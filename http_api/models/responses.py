@@ -8,6 +8,7 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, Self
 
+import msgspec
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -93,8 +94,7 @@ class SessionView(View):
     """Increases with each change of what is shown here."""
 
     @classmethod
-    def of(cls, session: Session, **more: str) -> Self:
-        """The view of a session. `more`: the additional fields of a subclass."""
+    def of(cls, session: Session) -> Self:
         return cls(
             session_id=session.session_id,
             room_name=session.room_name,
@@ -109,7 +109,6 @@ class SessionView(View):
             ended_at=None if session.end is None else rfc3339(session.end.at),
             reason=None if session.end is None else session.end.reason,
             revision=session.revision,
-            **more,
         )
 
     @classmethod
@@ -125,11 +124,11 @@ class SessionWithToken(SessionView):
     access_token: str = Field(repr=False)
     token_expires_at: str
 
-    @classmethod
-    def for_owner(cls, session: Session, token: AccessToken, server_url: str) -> Self:
-        return cls.of(
-            session, server_url=server_url, access_token=token.jwt, token_expires_at=rfc3339(token.expires_at)
-        )
+    @staticmethod
+    def json_for_owner(view: str, token: AccessToken, server_url: str) -> str:
+        """The JSON of the view with the token, on one line. `view`: that of the SessionView."""
+        added = {"server_url": server_url, "access_token": token.jwt, "token_expires_at": rfc3339(token.expires_at)}
+        return f"{view[:-1]},{msgspec.json.encode(added)[1:].decode()}"
 
 
 class ParticipantView(View):
@@ -210,10 +209,15 @@ class ServiceList(View):
 
 def answer(view: BaseModel, status: HTTPStatus = HTTPStatus.OK, **headers: str) -> web.Response:
     """A JSON response with the view as its body. Write header names with underscores for hyphens."""
+    return json_answer(view.model_dump_json(), status, **headers)
+
+
+def json_answer(json: str, status: HTTPStatus = HTTPStatus.OK, **headers: str) -> web.Response:
+    """A JSON response with the JSON of a view as its body. Write header names as for `answer`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return web.Response(
         status=status,
-        body=view.model_dump_json().encode(),
+        body=json.encode(),
         content_type="application/json",
         headers={"Cache-Control": "no-store", **named},
     )
@@ -228,7 +232,7 @@ async def answer_list(empty: BaseModel, field: str, items: Iterable[str]) -> web
         if number % ITEMS_AT_ONCE == 0:
             await asyncio.sleep(0)
     body = empty.model_dump_json().replace(f'"{field}":[]', f'"{field}":[{",".join(rendered)}]', 1)
-    return web.Response(body=body.encode(), content_type="application/json", headers={"Cache-Control": "no-store"})
+    return json_answer(body)
 
 
 def _with_metadata(view: View, metadata: JsonObject) -> str:

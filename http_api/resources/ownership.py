@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from aiohttp import web
 
@@ -10,7 +11,8 @@ from http_api.access.principals import Principal
 from http_api.app_keys import ACTING, CLOCK, RECORDING, RECORDS, RECOVERY, REGISTRY, ROOMS, STORE
 from http_api.errors import NoToken, OtherCaller, Recovering
 from http_api.limits.registrations_begun import Begun
-from http_api.models.responses import ServiceView, SessionView, SessionWithToken
+from http_api.models.rendered import RENDERED_SESSIONS
+from http_api.models.responses import ServiceView, SessionWithToken
 from http_api.observability.logs.context import bind_session
 from http_api.observability.tracing.requests import giving_token
 from http_api.replica import caught_up
@@ -55,14 +57,28 @@ def own_session_of(request: web.Request) -> Session:
     return session
 
 
-async def view_for(request: web.Request, session: Session) -> SessionView:
+@dataclass(frozen=True, slots=True)
+class ShownSession:
+    """A session as a caller may see it."""
+
+    revision: int
+    json: str
+    """Of a SessionView or SessionWithToken."""
+
+
+def shown_without_token(request: web.Request, session: Session) -> ShownSession:
+    return ShownSession(session.revision, request.app[RENDERED_SESSIONS].of(session))
+
+
+async def shown_to_caller(request: web.Request, session: Session) -> ShownSession:
     """The session as this caller may see it: with a token if the caller owns it and it is ready or active. Raises what
     token_giver raises."""
     if session.state not in GIVES_TOKENS or not request[PRINCIPAL].owns(session.owner):
-        return SessionView.of(session)
+        return shown_without_token(request, session)
     session = await token_giver(request, session.session_id)
     token = await user_token(request, session)
-    return SessionWithToken.for_owner(session, token, request.app[SETTINGS].public_url)
+    shown = shown_without_token(request, session)
+    return replace(shown, json=SessionWithToken.json_for_owner(shown.json, token, request.app[SETTINGS].public_url))
 
 
 async def token_giver(request: web.Request, session_id: str) -> Session:

@@ -16,7 +16,7 @@ from http_api.limits.waiters import WAITERS, decided, until
 from http_api.models.paging import page
 from http_api.models.queries import ListSessions
 from http_api.models.required_services import PROFILES
-from http_api.models.responses import SessionList, SessionView, answer, answer_list
+from http_api.models.responses import SessionList, SessionView, answer_list, json_answer
 from http_api.models.sessions import CreateSession
 from http_api.observability.logs.context import bind_session
 from http_api.protocol import server_timing
@@ -25,13 +25,15 @@ from http_api.protocol.conditional import KnownTags, entity_tag, known_tags
 from http_api.protocol.prefer import Preferences, preferences
 from http_api.request_context import PRINCIPAL, TRACE
 from http_api.resources.ownership import (
+    ShownSession,
     own_session_of,
     refuse_too_long,
     refuse_unrecovered_name,
     refuse_while_recovering,
     session_of,
+    shown_to_caller,
+    shown_without_token,
     state_of,
-    view_for,
 )
 from http_api.resources.session_requests import NAME_WAIT, SESSION_REQUESTS
 from http_api.settings.settings import SETTINGS
@@ -67,12 +69,12 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def _created(request: web.Request, preferred: Preferences, session: Session) -> web.Response:
-    """The response about a session that was requested. Raises what view_for raises."""
+    """The response about a session that was requested. Raises what shown_to_caller raises."""
     status = HTTPStatus.CREATED if session.state in GIVES_TOKENS else HTTPStatus.ACCEPTED
     headers = preferred.applied(asynchronously=status is HTTPStatus.ACCEPTED)
-    view = await view_for(request, session)
+    shown = await shown_to_caller(request, session)
     headers[server_timing.HEADER] = server_timing.server_timing(session, request.app[CLOCK]())
-    return _tagged(view, status, Location=f"{PATH}/{session.session_id}", **headers)
+    return _tagged(shown, status, Location=f"{PATH}/{session.session_id}", **headers)
 
 
 def _earlier_session(request: web.Request) -> Session | None:
@@ -142,10 +144,10 @@ async def show(request: web.Request) -> web.Response:
         headers |= {"ETag": entity_tag(session.revision), "Cache-Control": "no-store"}
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
     try:
-        view = await view_for(request, session)
+        shown = await shown_to_caller(request, session)
     except NoToken:  # it gave tokens until a moment ago
-        view = SessionView.of(session_of(request))
-    return _tagged(view, HTTPStatus.OK, **headers)
+        shown = shown_without_token(request, session_of(request))
+    return _tagged(shown, HTTPStatus.OK, **headers)
 
 
 async def close(request: web.Request) -> web.Response:
@@ -155,7 +157,7 @@ async def close(request: web.Request) -> web.Response:
     """
     session = await request.app[ORCHESTRATOR].close(session_of(request).session_id)
     await request.app[RECORDING].until_recorded(session.session_id)
-    return _tagged(SessionView.of(session))
+    return _tagged(shown_without_token(request, session))
 
 
 async def give_token(request: web.Request) -> web.Response:
@@ -163,12 +165,12 @@ async def give_token(request: web.Request) -> web.Response:
     session = own_session_of(request)
     if session.state not in GIVES_TOKENS:
         raise NoToken(*state_of(session))
-    return _tagged(await view_for(request, session))
+    return _tagged(await shown_to_caller(request, session))
 
 
-def _tagged(view: SessionView, status: HTTPStatus = HTTPStatus.OK, **headers: str) -> web.Response:
-    """A response with the view and the entity tag of its revision."""
-    return answer(view, status, ETag=entity_tag(view.revision), **headers)
+def _tagged(shown: ShownSession, status: HTTPStatus = HTTPStatus.OK, **headers: str) -> web.Response:
+    """A response with the session and the entity tag of its revision."""
+    return json_answer(shown.json, status, ETag=entity_tag(shown.revision), **headers)
 
 
 def _worth_waiting_for(known: KnownTags | None) -> Callable[[Session], bool]:

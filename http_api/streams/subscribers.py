@@ -15,11 +15,11 @@ import structlog
 from aiohttp import web
 
 from http_api.access.principals import Permission, Principal
+from http_api.models.rendered import RenderedSessions
 from http_api.observability.upstreams import Upstreams
 from http_api.replica import ReplicaStatus
 from http_api.resources.ownership import sees_service
 from http_api.streams.models import HealthView
-from http_api.streams.rendered import RenderedSessions
 from http_api.streams.seen_services import SeenServices
 from manager_agent.clock import Clock
 from manager_agent.registry.registry import Registry

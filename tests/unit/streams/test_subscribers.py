@@ -5,14 +5,12 @@ from __future__ import annotations
 import pytest
 
 from http_api.access.principals import Principal, Scope
-from http_api.models.responses import SessionView
 from http_api.streams.feed import newest
-from http_api.streams.rendered import RenderedSessions
 from http_api.streams.subscribers import BACKLOG_MAX, News, Reader
 from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session
-from tests.unit.sessions import JOINS, START, a_session, after, managed
+from tests.unit.sessions import JOINS, START, a_session, after
 
 pytestmark = pytest.mark.unit
 
@@ -72,34 +70,3 @@ def test_a_reader_first_gets_its_own_sessions_live_ones_before_ended_ones() -> N
     sessions = [session("1", over=True), session("2"), session("3", "eve"), session("4", over=True), session("5")]
     assert newest(sessions, BOB) == ["5", "2", "4", "1"]
     assert newest(sessions, ADMIN) == ["5", "3", "2", "4", "1"]
-
-
-def test_a_session_is_rendered_once_for_each_revision() -> None:
-    rendered, asked = RenderedSessions(), session("a")
-    first = rendered.of(asked)
-    assert first == SessionView.of(asked).model_dump_json()
-    assert rendered.of(replace(asked, listed_at=START + 1)) is first
-    changed = after(asked, *managed(), ev.SessionClosed(START + 1))
-    assert rendered.of(changed) == SessionView.of(changed).model_dump_json()
-    assert rendered.characters == len(rendered.of(changed))
-
-
-def test_the_cache_of_rendered_sessions_is_bounded() -> None:
-    sessions = [session(str(number)) for number in range(10)]
-    size = len(RenderedSessions().of(sessions[0]))
-    rendered = RenderedSessions(characters_max=3 * size)
-    made = [rendered.of(one) for one in sessions]
-    assert rendered.characters == 3 * size
-    assert [rendered.of(one) is before for one, before in zip(sessions[-3:], made[-3:], strict=True)] == [True] * 3
-    assert rendered.of(sessions[0]) == made[0]
-    rendered.forget(sessions[0].session_id)
-    rendered.forget("nobody")
-    assert rendered.characters == 2 * size
-    rendered.clear()
-    assert rendered.characters == 0
-
-
-def test_a_session_larger_than_the_render_cache_is_rendered_each_time() -> None:
-    rendered, large = RenderedSessions(characters_max=100), session("a")
-    assert rendered.of(large) == rendered.of(large)
-    assert rendered.characters == 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from aiohttp import web
+
 from http_api.models.responses import SessionView
 from manager_agent.session.session import Session
+from manager_agent.store.store import Change
 
 CHARACTERS_MAX = 8 * 1024 * 1024
 """The maximum size of the cache in characters: several thousand sessions. The oldest entries are evicted first, and
@@ -31,6 +34,11 @@ class RenderedSessions:
             self.forget(next(iter(self._kept)))
         return made
 
+    def follow(self, change: Change) -> None:
+        """A listener for the store: forget a session that was removed."""
+        if change.after is None:
+            self.forget(change.session_id)
+
     def forget(self, session_id: str) -> None:
         kept = self._kept.pop(session_id, None)
         if kept is not None:
@@ -39,3 +47,7 @@ class RenderedSessions:
     def clear(self) -> None:
         self._kept.clear()
         self.characters = 0
+
+
+RENDERED_SESSIONS = web.AppKey("RENDERED_SESSIONS", RenderedSessions)
+"""For responses about one session: clients ask for theirs again and again."""
