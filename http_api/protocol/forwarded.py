@@ -37,6 +37,8 @@ def read_proxies(text: str) -> Proxies:
 def client_of(peer: str | None, forwarded: Sequence[str], x_forwarded_for: Sequence[str], trusted: Proxies) -> str:
     """The address of the client. `peer`: the other end of the connection. The sequences have the values of all headers
     of that name, in order."""
+    if not trusted:
+        return peer or ""
     connected = _address(peer or "")
     if connected is None or not _is_trusted(connected, trusted):
         return peer or ""
