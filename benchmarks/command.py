@@ -40,7 +40,7 @@ class BenchmarkCommand:
         one = full[0] if several else full
         self._sizes[name] = full, quick
         self._parser.add_argument(
-            f"--{name}",
+            f"--{name.replace('_', '-')}",
             type=type(one),
             nargs="+" if several else None,
             help=f"{help or name} (default {full}; quick: {quick})",

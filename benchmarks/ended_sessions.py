@@ -13,7 +13,8 @@ import time
 from types import FunctionType, ModuleType
 from typing import Any
 
-from benchmarks.measuring import times
+from benchmarks.command import BenchmarkCommand
+from benchmarks.result import Figure, FigureTable, Layout
 from benchmarks.watching import SERVICES, a_course
 from http_api.settings.settings import DevSettings
 from manager_agent.clock import SteadyClock
@@ -24,8 +25,7 @@ from manager_agent.store.ended_sessions import EndedSessions
 from manager_agent.store.memory import MemoryStore
 
 MIB = 1024 * 1024
-OPENED = 20_000
-UNBOUNDED = EndedSessions(per_caller=OPENED, in_all=OPENED)
+OPENED, QUICK = 20_000, 200
 SMALL = JsonObject.of({"language": "en"})
 LARGE = JsonObject.of({"list": [{}] * 5_400})
 """16 KiB of `[{},{},...]`."""
@@ -61,23 +61,35 @@ def bounded() -> EndedSessions:
     return EndedSessions(per_caller=settings.sessions_kept_per_caller, in_all=settings.sessions_kept)
 
 
-async def main() -> None:
+async def measure(opened: int) -> FigureTable:
+    few, unbounded = opened // 20, EndedSessions(per_caller=opened, in_all=opened)
     cases = (
-        ("1,000, 1 caller, small metadata", 1_000, 1, SMALL, bounded()),
-        ("20,000, 10 callers, small metadata", OPENED, 10, SMALL, bounded()),
-        ("20,000, 10 callers, 16 KiB of metadata", OPENED, 10, LARGE, bounded()),
-        ("20,000, small metadata, without limits", OPENED, 1, SMALL, UNBOUNDED),
+        (f"{few:,}, 1 caller, small metadata", few, 1, SMALL, bounded()),
+        (f"{opened:,}, 10 callers, small metadata", opened, 10, SMALL, bounded()),
+        (f"{opened:,}, 10 callers, 16 KiB of metadata", opened, 10, LARGE, bounded()),
+        (f"{opened:,}, small metadata, without limits", opened, 1, SMALL, unbounded),
     )
-    print(f"{'sessions opened and closed':<42} {'kept':>6} {'MiB':>7}          {'KiB each':>8}")
-    floor: float | None = None
-    for name, opened, callers, metadata, ended in cases:
-        kept, size = await used(opened, callers, metadata, ended)
-        floor = floor or size
-        print(f"{name:<42} {kept:>6} {size / MIB:>7.1f}  {times(size, floor):<7} {size / kept / 1024:>8.1f}")
-    print(f"{'metadata of 16 KiB, as text':<42} {'':>6} {'':>7}  {'':<7} {len(LARGE.raw) / 1024:>8.1f}")
-    size = size_of(LARGE.parsed())
-    print(f"{'metadata of 16 KiB, as Python objects':<42} {'':>6} {'':>7}  {'':<7} {size / 1024:>8.1f}")
+    figures = []
+    for name, number, callers, metadata, ended in cases:
+        kept, size = await used(number, callers, metadata, ended)
+        figures += [
+            Figure(work=name, by="kept", value=kept),
+            Figure(work=name, by="all of them", unit="MiB", value=size / MIB),
+            Figure(work=name, by="each", unit="KiB", value=size / kept / 1024),
+        ]
+    metadata_sizes = {"text": len(LARGE.raw), "Python objects": size_of(LARGE.parsed())}
+    figures += [
+        Figure(work=f"metadata of 16 KiB, as {form}", by="each", unit="KiB", value=size / 1024)
+        for form, size in metadata_sizes.items()
+    ]
+    return FigureTable(title="Sessions opened and closed", figures=figures, layout=Layout.GRID)
+
+
+def main() -> None:
+    command = BenchmarkCommand("ended_sessions", __doc__)
+    command.add_size("opened", OPENED, QUICK, "sessions")
+    command.finish(asyncio.run(measure(command.read().opened)))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

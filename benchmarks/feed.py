@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from statistics import median
 
-from benchmarks.measuring import times
+from benchmarks.command import BenchmarkCommand
+from benchmarks.result import Figure, FigureTable
 from http_api.access.principals import DEVELOPER
 from http_api.observability.upstreams import Upstreams
 from http_api.streams.subscribers import FeedReaders, Reader
@@ -28,8 +29,8 @@ from manager_agent.session.session import Session, User
 from manager_agent.store.memory import MemoryStore
 
 READERS = (0, 1, 20)
-SESSIONS = 1_000
-ROUNDS = 15
+SESSIONS, QUICK_SESSIONS = 1_000, 10
+ROUNDS, QUICK_ROUNDS = 15, 2
 ASR = Requirement(type="ASR")
 SERVICES = tuple(RequiredService(ASR, Attempt(Chosen(f"service-{number}", "ASR"), 1)) for number in range(3))
 
@@ -71,26 +72,46 @@ async def feed_bench(readers: int, ids: list[str], stack: ExitStack) -> FeedBenc
     return FeedBench([stack.enter_context(feed.reading(DEVELOPER)) for _ in range(readers)], store, feed)
 
 
-async def main() -> None:
-    ids = [f"ses_{number:026}" for number in range(SESSIONS)]
+async def measure(sessions: int, rounds: int) -> list[FeedBench]:
+    ids = [f"ses_{number:026}" for number in range(sessions)]
     with ExitStack() as stack:
-        worlds = {readers: await feed_bench(readers, ids, stack) for readers in READERS}
+        benches = [await feed_bench(readers, ids, stack) for readers in READERS]
         gc.collect()
         gc.disable()  # its pauses do not depend on the readers
-        for number in range(ROUNDS):
-            for world in worlds.values():
-                await world.round(number, ids)
-    for world in worlds.values():
-        await world.feed.aclose()
-    print(
-        f"{SESSIONS} sessions with {len(SERVICES)} services, {ROUNDS} changes each; CPU microseconds per change, median"
+        for number in range(rounds):
+            for bench in benches:
+                await bench.round(number, ids)
+    for bench in benches:
+        await bench.feed.aclose()
+    return benches
+
+
+def table(benches: Sequence[FeedBench], sessions: int) -> FigureTable:
+    floor = by_readers(benches[0])
+    each = 1e6 / sessions
+    recorded = (
+        Figure.of("recorded", by_readers(bench), [each * seconds for seconds in bench.noting], "us", floor=floor)
+        for bench in benches
     )
-    print(f"{'readers':>8} {'recorded':>8} {'':>6} {'sent to all':>12}")
-    alone = median(worlds[0].noting)
-    for readers, world in worlds.items():
-        noted, told = (median(took) / SESSIONS * 1e6 for took in (world.noting, world.telling))
-        print(f"{readers:8} {noted:8.1f} {times(median(world.noting), alone):>6} {told:12.1f}")
+    sent = (
+        Figure.of("sent to all", by_readers(bench), [each * seconds for seconds in bench.telling], "us")
+        for bench in benches
+        if bench.readers
+    )
+    return FigureTable(title="CPU of a change of a session with 3 services", figures=[*recorded, *sent])
+
+
+def by_readers(bench: FeedBench) -> str:
+    return f"{len(bench.readers)} readers"
+
+
+def main() -> None:
+    command = BenchmarkCommand("feed", __doc__)
+    command.add_size("sessions", SESSIONS, QUICK_SESSIONS)
+    command.add_size("rounds", ROUNDS, QUICK_ROUNDS, "changes of each session")
+    asked = command.read()
+    command.finish(table(asyncio.run(measure(asked.sessions, asked.rounds)), asked.sessions))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

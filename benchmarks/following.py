@@ -6,7 +6,6 @@ replica, a process of its own, applies every change to its mirror. Rooms, HTTP a
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import sys
 import time
@@ -15,10 +14,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.child import Child, run, running, say
+from benchmarks.command import BenchmarkCommand
 from benchmarks.redis_process import RedisProcess, a_replica, answers, redis_process, use_of
 from benchmarks.redis_session import AT_ONCE, callbacks_of, live
+from benchmarks.result import Figure, FigureTable
 
-SESSIONS = 400
+SESSIONS, QUICK = 400, 5
+FOLLOW = "--follow"
+"""How a child is started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ async def measure(sessions: int) -> FollowingCost:
     with redis_process() as server, TemporaryDirectory() as folder:
         await answers(server)
         module = "benchmarks.following"
-        async with running(module, "--follow", str(server.port), log=Path(folder) / "log") as follower:
+        async with running(module, FOLLOW, str(server.port), log=Path(folder) / "log") as follower:
             return await _measure(server, follower, sessions)
 
 
@@ -75,22 +78,24 @@ async def follow(server: RedisProcess) -> None:
             say(f"cpu {time.process_time()}")
 
 
-def show(sessions: int, cost: FollowingCost) -> None:
-    print(f"\nA session with 3 services and callbacks, {cost.writes} writes; CPU in ms, mean of {sessions}")
-    print(f"{'the replica that acts for it':<44} {cost.acting:>9.1f}")
-    print(f"{'each replica that follows':<44} {cost.following:>9.1f}")
-    print(f"{'Redis, with one that follows':<44} {cost.redis:>9.1f}")
+def table(cost: FollowingCost) -> FigureTable:
+    spent = {
+        "the replica that acts for it": cost.acting,
+        "each replica that follows": cost.following,
+        "Redis, with one that follows": cost.redis,
+    }
+    figures = [Figure(work="CPU of a session", by=by, unit="ms", value=ms) for by, ms in spent.items()]
+    title = f"A session with 3 services and callbacks, {cost.writes} writes; CPU, mean"
+    return FigureTable(title=title, figures=figures)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sessions", type=int, default=SESSIONS)
-    parser.add_argument("--follow", type=int, metavar="PORT", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.follow:
-        asyncio.run(follow(RedisProcess(arguments.follow, 0)))
-    else:
-        show(arguments.sessions, run(measure(arguments.sessions)))
+    if sys.argv[1:2] == [FOLLOW]:
+        asyncio.run(follow(RedisProcess(int(sys.argv[2]), 0)))
+        return
+    command = BenchmarkCommand("following", __doc__)
+    command.add_size("sessions", SESSIONS, QUICK)
+    command.finish(table(run(measure(command.read().sessions))))
 
 
 if __name__ == "__main__":

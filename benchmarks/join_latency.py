@@ -10,7 +10,6 @@ fixed addresses.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import tempfile
@@ -28,15 +27,17 @@ import aiohttp
 from aiohttp import web
 from livekit import api, rtc
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.child import START_TIMEOUT, Child, run, running
-from benchmarks.measuring import percentile
+from benchmarks.command import BenchmarkCommand
+from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
 from manager_agent.livekit.ffi import disable_log_capture
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 
 KEY, SECRET = "devkey", "secret"
 SERVICE_ID = "benchmark-service"
+JOINS, QUICK_JOINS = 60, 1
+CALLERS, QUICK_CALLERS = (1, 4), (1,)
 PAUSE = 0.2
 """Seconds between two joins of one caller. Without the pause the machine's load would be measured."""
 POLL_INTERVAL = 0.2
@@ -214,13 +215,15 @@ def token(room: str, identity: str, *, hidden: bool) -> str:
 class WatchDesign:
     title: str
     start: Callable[[Path, Path], AbstractAsyncContextManager[RoomWatch]]
-    target: str = ""
+    goal: Goal | None = None
 
 
+EVENT = "room event alone"
+SOONER = Goal(of=Compared.P99_RATIO, most=1 / 40)
 DESIGNS = (
-    WatchDesign("room event alone", room_events),
+    WatchDesign(EVENT, room_events),
     WatchDesign("session manager, no webhooks", partial(sessions, webhooks=False)),
-    WatchDesign("session manager", partial(sessions, webhooks=True), "<= 100"),
+    WatchDesign("session manager", partial(sessions, webhooks=True), SOONER),
 )
 
 
@@ -236,23 +239,16 @@ class Latencies:
 
 
 def main() -> None:
-    arguments = read_arguments()
+    command = BenchmarkCommand("join_latency", __doc__)
+    command.add_size("joins", JOINS, QUICK_JOINS, "joins per row of the table")
+    command.add_size("callers", CALLERS, QUICK_CALLERS, "concurrent joins")
+    asked = command.read()
     disable_log_capture()
     with tempfile.TemporaryDirectory(prefix="join-latency-") as folder:
-        results = run(measure_all(arguments.joins, (1, arguments.callers), Path(folder)))
-    Console(width=120).print(as_table(results, arguments.joins))
-
-
-def read_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.join_latency", description="Measure how soon a join is noticed. Takes 3 minutes."
-    )
-    parser.add_argument("--joins", type=int, default=100, help="joins per row of the table (default 100)")
-    parser.add_argument("--callers", type=int, default=4, help="concurrent joins, in addition to 1 (default 4)")
-    arguments = parser.parse_args()
-    if arguments.joins < 1 or arguments.callers < 1:
-        parser.error("there must be at least one join and one caller")
-    return arguments
+        results = run(measure_all(asked.joins, asked.callers, Path(folder)))
+    never = [f"{one.design.title}, {one.callers} at a time: {one.unknown}" for one in results if one.unknown]
+    check = WorkCheck(f"each join was noticed within {TIMEOUT:g} s", not never, "; ".join(never))
+    command.finish(table(results), checks=[check])
 
 
 async def measure_all(joins: int, callers: Sequence[int], folder: Path) -> list[Latencies]:
@@ -292,21 +288,14 @@ async def latency_ms(watch: RoomWatch, gate: asyncio.Semaphore) -> float | None:
         await watch.close(seat)
 
 
-def as_table(results: Sequence[Latencies], joins: int) -> Table:
-    """One row per design and number of callers, with each p99 as a percentage of the room event's."""
-    peer = {result.callers: percentile(result.ms, 99) for result in results if result.design is DESIGNS[0]}
-    table = Table(title=f"From a service's connect() until its join is noticed, {joins} joins each, ms")
-    table.add_column("noticed by")
-    for heading in ("concurrent", "p50", "p99", "% of event", "max", "never", "target, p99"):
-        table.add_column(heading, justify="right")
-    for result in results:
-        p50, p99, most = (percentile(result.ms, percent) for percent in (50, 99, 100))
-        share = f"{max(p99, 0) / peer[result.callers]:.1%}"
-        table.add_row(
-            *(result.design.title, str(result.callers), f"{p50:,.0f}", f"{p99:,.0f}", share, f"{most:,.0f}"),
-            *(str(result.unknown), result.design.target),
-        )
-    return table
+def table(results: Sequence[Latencies]) -> FigureTable:
+    figures = [
+        Figure.of(f"{one.callers} at a time", one.design.title, one.ms, "ms", floor=EVENT, goal=one.design.goal)
+        for one in results
+        if one.ms
+    ]
+    ordered = sorted(figures, key=lambda figure: figure.work)
+    return FigureTable(title="From a service's connect() until its join is noticed", figures=ordered)
 
 
 if __name__ == "__main__":

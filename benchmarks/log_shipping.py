@@ -12,23 +12,20 @@ the session manager's total CPU time per request.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import random
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from benchmarks.child import Child, run, running
+from benchmarks.command import BenchmarkCommand
 from benchmarks.flood import Figures
-from benchmarks.log_collector import SLOW
 from benchmarks.measuring import MB, footprint, percentile
+from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
 from http_api.access.api_keys import digest_of, new_key
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 
@@ -38,8 +35,10 @@ CASES = (AGAIN, *WITH_A_COLLECTOR, DOWN)
 CLIENTS, PAUSE = 4, 0.004
 """The clients, and each one's pause in seconds between a response and its next request: some 700 requests per
 second."""
-FILL = 11_000
+FILL, QUICK_FILL = 11_000, 20
 """Requests that fill a backlog of 10,000."""
+ROUNDS, QUICK_ROUNDS = 12, 1
+SECONDS, QUICK_SECONDS = 3.0, 0.3
 FILLERS = 32
 """The clients that fill it, without pauses."""
 FILL_SLICE = 2.0
@@ -87,11 +86,11 @@ class ShippingBench:
         await self._collector.ready()
         return {name: await self._server(livekit.url, name, ports.get(name)) for name in (FLOOR, *CASES)}
 
-    async def fill(self, case: Case) -> None:
-        """Send enough requests to fill the backlog."""
+    async def fill(self, case: Case, requests: int) -> None:
+        """Send so many requests: enough to fill the backlog."""
         asked = 0
-        while asked < FILL:
-            asked += (await self._ask(case, FILLERS, 0, FILL_SLICE)).count
+        while asked < requests:
+            asked += (await self._ask(case, FILLERS, 0, FILL_SLICE * requests / FILL)).count
 
     async def round(self, case: Case, seconds: float) -> None:
         before = footprint(case.server.pid)
@@ -137,12 +136,12 @@ class ShippingBench:
         return Figures(**answers["200"])
 
 
-async def measure(rounds: int, seconds: float, folder: Path) -> tuple[dict[str, Case], Mapping[str, int]]:
+async def measure(rounds: int, seconds: float, fill: int, folder: Path) -> tuple[dict[str, Case], Mapping[str, int]]:
     async with AsyncExitStack() as stack:
         bench = ShippingBench(folder, stack)
         cases = await bench.start()
         for case in cases.values():
-            await bench.fill(case)
+            await bench.fill(case, fill)
         for _ in range(rounds):
             for case in random.sample(list(cases.values()), len(cases)):  # in random order
                 await bench.round(case, seconds)
@@ -151,30 +150,40 @@ async def measure(rounds: int, seconds: float, folder: Path) -> tuple[dict[str, 
         return cases, await bench.taken()
 
 
-def show(cases: Mapping[str, Case], taken: Mapping[str, int], rounds: int, seconds: float) -> None:
-    floor = cases[FLOOR]
-    table = Table(
-        title=f"Requests during log shipping, {rounds} rounds of {seconds:g} s each; ms",
-        caption=f"slow: {SLOW:g} s per batch; the floor uses {floor.mib:.0f} MiB PSS",
+def table(cases: Mapping[str, Case], rounds: int, seconds: float) -> FigureTable:
+    figures = [figure for name, case in cases.items() for figure in figures_of(name, case, cases[FLOOR])]
+    title = f"Requests during log shipping, {rounds} rounds of {seconds:g} s each, by collector"
+    return FigureTable(title=title, figures=figures)
+
+
+def figures_of(name: str, case: Case, floor: Case) -> Iterator[Figure]:
+    goal = None if case is floor else Goal(of=Compared.P99_RATIO, most=TARGET_RATIO)
+    requests = sum(figures.count for figures in case.rounds)
+    yield Figure(
+        work="latency", by=name, unit="ms", value=case.p50, p99=case.p99, samples=requests, floor=FLOOR, goal=goal
     )
-    for heading in ("collector", "p50", "p99", "p99 to floor", "CPU", "MiB more", "entries accepted"):
-        table.add_column(heading, justify="left" if heading == "collector" else "right")
-    for name, case in cases.items():
-        figures = (f"{case.p50:.2f}", f"{case.p99:.2f}", f"x {case.p99 / floor.p99:.2f}", f"{case.cpu_ms:.3f}")
-        table.add_row(name, *figures, f"{case.mib - floor.mib:.1f}", str(taken.get(name) or ""))
-    table.add_section()
-    table.add_row("target", "", "", f"<= x {TARGET_RATIO}", "", f"<= {TARGET_MIB:g}", "")
-    Console().print(table)
+    yield Figure(work="CPU of a request", by=name, unit="ms", value=case.cpu_ms, floor=FLOOR)
+    if case is not floor:
+        most = Goal(most=TARGET_MIB)
+        yield Figure(work="memory more than the floor", by=name, unit="MiB", value=case.mib - floor.mib, goal=most)
+
+
+def check(taken: Mapping[str, int]) -> WorkCheck:
+    missing = [name for name in WITH_A_COLLECTOR if name.startswith("good") and not taken.get(name)]
+    return WorkCheck("the good collectors got log entries", not missing, ", ".join(missing))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=12)
-    parser.add_argument("--seconds", type=float, default=3.0)
-    arguments = parser.parse_args()
+    command = BenchmarkCommand("log_shipping", __doc__)
+    command.add_size("rounds", ROUNDS, QUICK_ROUNDS)
+    command.add_size("seconds", SECONDS, QUICK_SECONDS, "of each round")
+    command.add_size("fill", FILL, QUICK_FILL, "requests before the rounds")
+    asked = command.read()
     with tempfile.TemporaryDirectory() as folder:
-        cases, taken = run(measure(arguments.rounds, arguments.seconds, Path(folder)))
-    show(cases, taken, arguments.rounds, arguments.seconds)
+        cases, taken = run(measure(asked.rounds, asked.seconds, asked.fill, Path(folder)))
+    # By work, not by case, as each is compared with the floor.
+    shown = table(cases, asked.rounds, asked.seconds)
+    command.finish(replace(shown, figures=sorted(shown.figures, key=lambda one: one.work)), checks=[check(taken)])
 
 
 if __name__ == "__main__":

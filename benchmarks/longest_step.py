@@ -15,14 +15,16 @@ import json
 import sys
 import time
 from asyncio import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 import aiohttp
 
-from benchmarks.measuring import times
+from benchmarks.command import BenchmarkCommand
+from benchmarks.result import Figure, FigureTable, WorkCheck
 from http_api.bootstrap import ComponentTypes, compose
 from http_api.observability import logs
 from http_api.observability.sinks import LogSinks
@@ -38,9 +40,11 @@ from manager_agent.session.session import Session
 from scripts.livekit_server import free_port
 
 BODY_MAX = 64 * 1024
-SECONDS, PAUSE = 2.0, 0.02
+SECONDS, QUICK_SECONDS, PAUSE = 2.0, 0.1, 0.02
 """Per case: how long requests are sent, and the pause between two."""
 BIG_SESSIONS, SERVICES = 200, 500
+QUICK_BIG_SESSIONS = 10
+FLOOR = "floor: /livez"
 SESSIONS, TOKEN, REGISTER = "/api/v1/sessions", "/api/v1/token", "/api/v1/microservices/register"
 MICROSERVICES = "/api/v1/microservices"
 USER: dict[str, Any] = {"user_identity": "alice", "required_services": []}
@@ -138,15 +142,29 @@ def lookups() -> Iterator[tuple[str, str, str, bytes]]:
     yield "/health", "GET", "/health", b""
 
 
-async def fill(port: int) -> None:
+async def fill(port: int, sessions: int) -> None:
     """Make the sessions and services that `lookups` are about."""
     big = json.loads(filled("{}", in_session("metadata", '{"a":[$]}'), 12 * 1024))
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", raise_for_status=True) as http:
-        for _ in range(BIG_SESSIONS):
+        for _ in range(sessions):
             await http.post(SESSIONS, json=big, headers={"Prefer": "respond-async"})
         for number in range(SERVICES):
             service = SERVICE | {"service_id": f"asr-{number}", "metadata": {"type": "ASR"}}
             await http.post(REGISTER, json=service)
+
+
+@dataclass(frozen=True, slots=True)
+class LongestStep:
+    name: str
+    size: int
+    """Bytes of the body."""
+    status: str
+    longest: float
+    """CPU seconds."""
+
+    @property
+    def title(self) -> str:
+        return f"{self.name}; {self.size:,} bytes, {self.status}" if self.size else self.name
 
 
 @contextmanager
@@ -167,10 +185,10 @@ def steps() -> Iterator[list[float]]:
         asyncio.Handle._run = run  # type: ignore[method-assign]
 
 
-async def flood(port: int, request: bytes) -> tuple[str, float]:
+async def flood(port: int, request: bytes, seconds: float) -> tuple[str, float]:
     """The statuses of the responses, and the median over slices of the longest step."""
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.flood", str(port), request.decode("latin-1"), "1", str(PAUSE), str(SECONDS),
+        sys.executable, "-m", "benchmarks.flood", str(port), request.decode("latin-1"), "1", str(PAUSE), str(seconds),
         stdout=subprocess.PIPE,
     )  # fmt: skip
     assert child.stdout is not None
@@ -178,13 +196,13 @@ async def flood(port: int, request: bytes) -> tuple[str, float]:
     longest = []
     while child.returncode is None:
         with steps() as took:
-            await asyncio.sleep(SECONDS / 10)
+            await asyncio.sleep(seconds / 10)
         longest.append(max(took, default=0.0))
     figures = json.loads(await child.stdout.readline())
     return "/".join(sorted(figures)), median(longest[1:-1] or longest)
 
 
-async def main() -> None:
+async def measure(seconds: float, big_sessions: int) -> list[LongestStep]:
     settings = DevSettings(_env_file=None, server_port=free_port(), sessions_max=1_000_000, creates_in_flight=1_000_000)
     logs.configure(dev=False, level="info", secrets=secret_values(settings), stream=io.StringIO(), sinks=())
     types = ComponentTypes(acting=OnlyProcess, rooms=QuickRooms, agent=NoAgent, reconciler=NoReconciler)
@@ -193,25 +211,41 @@ async def main() -> None:
         port = settings.server_port
         gc.collect()
         gc.freeze()  # as the server does
-        print(f"{'request':<38} {'bytes':>6}  {'status':<7} {'longest step, CPU ms':>20}")
-        floor = await show("floor: /livez", port, "GET", "/livez")
+        measured = [await step(FLOOR, port, "GET", "/livez", b"", seconds)]
         for name, path, body in bodies():
-            await show(name, port, "POST", path, body, floor)
-        await fill(port)
+            measured.append(await step(name, port, "POST", path, body, seconds))
+        await fill(port, big_sessions)
         for name, method, path, body in lookups():
-            await show(name, port, method, path, body, floor)
+            measured.append(await step(name, port, method, path, body, seconds))
+        return measured
 
 
-async def show(name: str, port: int, method: str, path: str, body: bytes = b"", floor: float | None = None) -> float:
-    """Print the row of a request. Returns its longest step."""
+async def step(name: str, port: int, method: str, path: str, body: bytes, seconds: float) -> LongestStep:
     head = (
         f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
         f"Prefer: respond-async\r\nContent-Length: {len(body)}\r\n\r\n"
     )
-    status, longest = await flood(port, head.encode() + body)
-    print(f"{name:<38} {len(body):>6}  {status:<7} {1e3 * longest:>12.2f}  {times(longest, floor or longest)}")
-    return longest
+    status, longest = await flood(port, head.encode() + body, seconds)
+    return LongestStep(name, len(body), status, longest)
+
+
+def table(measured: Sequence[LongestStep]) -> FigureTable:
+    figures = [
+        Figure(work="longest step", by=one.title, unit="ms", value=1e3 * one.longest, floor=FLOOR) for one in measured
+    ]
+    return FigureTable(title="The longest step of the event loop, by request; CPU", figures=figures)
+
+
+def main() -> None:
+    command = BenchmarkCommand("longest_step", __doc__)
+    command.add_size("seconds", SECONDS, QUICK_SECONDS, "for each request")
+    command.add_size("sessions", BIG_SESSIONS, QUICK_BIG_SESSIONS, "sessions with 12 KiB of metadata")
+    asked = command.read()
+    measured = asyncio.run(measure(asked.seconds, asked.sessions))
+    mixed = {one.name: one.status for one in measured if "/" in one.status or one.status.startswith("5")}
+    check = WorkCheck("each request got one answer, and no 5xx", not mixed, str(mixed or ""))
+    command.finish(table(measured), checks=[check])
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()

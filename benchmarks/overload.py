@@ -10,7 +10,6 @@ server, then during the flood.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import tempfile
@@ -19,15 +18,17 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import aiohttp
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.child import Child, run, running
+from benchmarks.command import BenchmarkCommand
 from benchmarks.flood import Figures
+from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
 from http_api.access.api_keys import digest_of, new_key
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 
 SESSIONS = 20
+CLIENTS, QUICK_CLIENTS = 32, 4
+SECONDS, QUICK_SECONDS = 10.0, 1.0
 RATE = 500
 """Requests per second of one caller: low enough to be exceeded, and high enough to see both refusals."""
 LIVEZ_INTERVAL = 0.01
@@ -99,8 +100,8 @@ class OverloadBench:
         return {int(status): Figures(**figures) for status, figures in json.loads(await child.receive()).items()}
 
 
-async def measure(clients: int, seconds: float, folder: Path) -> dict[str, Figures]:
-    """The figures by phase, request and response status."""
+async def measure(clients: int, seconds: float, folder: Path) -> tuple[dict[str, Figures], WorkCheck]:
+    """The figures by phase, request and response status, and whether `/livez` was never refused."""
     port, key = free_port(), new_key()
     webhooks = f"http://127.0.0.1:{port}/livekit/webhook"
     livekit = LiveKitServer(find_or_build(), port=free_port(), webhook_url=webhooks, log=folder / "livekit.log")
@@ -123,33 +124,36 @@ async def measure(clients: int, seconds: float, folder: Path) -> dict[str, Figur
         await bench.fill()
         idle = await bench.idle(seconds=seconds)
         flood, livez = await bench.flood(clients=clients, seconds=seconds)
-    assert livez.keys() == {200}, f"/livez responded with {list(livez)}"
-    return {
+    check = WorkCheck("/livez was always answered", livez.keys() == {200}, f"statuses {sorted(livez)}")
+    found = {
         "idle: /livez": idle[200],
         "flood: /livez": livez[200],
         **{f"flood: {status} {MEANINGS.get(status, '')}".rstrip(): flood[status] for status in sorted(flood)},
     }
+    return found, check
 
 
-def show(found: Mapping[str, Figures], clients: int, seconds: float) -> None:
-    table = Table(title=f"{clients} clients requesting sessions of a full server for {seconds:g} s; ms")
-    for heading in ("", "per second", "p50", "p99", "max", "target"):
-        table.add_column(heading, justify="right" if heading else "left")
-    for name, figures in found.items():
-        cells = (f"{figure:.1f}" for figure in (figures.p50, figures.p99, figures.most))
-        target = f"<= {TARGET_MS}" if name.startswith("flood") else ""
-        table.add_row(name, f"{figures.count / seconds:.0f}", *cells, target)
-    Console().print(table)
+def table(found: Mapping[str, Figures], clients: int, seconds: float) -> FigureTable:
+    figures = []
+    for name, one in found.items():
+        goal = Goal(of=Compared.P99, most=TARGET_MS) if name.startswith("flood") else None
+        figures.append(
+            Figure(work="latency", by=name, unit="ms", value=one.p50, p99=one.p99, samples=one.count, goal=goal)
+        )
+    figures += [Figure(work="a second", by=name, value=one.count / seconds) for name, one in found.items()]
+    return FigureTable(
+        title=f"{clients} clients requesting sessions of a full server for {seconds:g} s", figures=figures
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--clients", type=int, default=32)
-    parser.add_argument("--seconds", type=float, default=10.0)
-    arguments = parser.parse_args()
+    command = BenchmarkCommand("overload", __doc__)
+    command.add_size("clients", CLIENTS, QUICK_CLIENTS)
+    command.add_size("seconds", SECONDS, QUICK_SECONDS)
+    asked = command.read()
     with tempfile.TemporaryDirectory() as folder:
-        found = run(measure(arguments.clients, arguments.seconds, Path(folder)))
-    show(found, arguments.clients, arguments.seconds)
+        found, check = run(measure(asked.clients, asked.seconds, Path(folder)))
+    command.finish(table(found, asked.clients, asked.seconds), checks=[check])
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Measure what it costs that an answer is given only once the room's record has what it says.
 
-    python -m benchmarks.recorded_answer [--trials 200] [--callers 1]
+    python -m benchmarks.recorded_answer [--trials 200] [--callers 1 8]
 
 Each trial is a session with one service, which says that it is ready by HTTP, and then says so again. The first answer
 waits until LiveKit has the change; the second one has nothing to record. Between the two, the floor is taken: the bare
@@ -9,7 +9,6 @@ client replaces the metadata of a room with as many bytes.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import tempfile
 import time
@@ -21,12 +20,11 @@ from pathlib import Path
 import aiohttp
 from aiohttp import web
 from livekit import api
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.child import run
+from benchmarks.command import BenchmarkCommand
 from benchmarks.join_latency import KEY, SECRET, SERVICE_ID, listening, registered
-from benchmarks.measuring import percentile, times
+from benchmarks.result import Compared, Figure, FigureTable, Goal
 from http_api.bootstrap import compose
 from http_api.observability import logs
 from http_api.server import serving
@@ -36,7 +34,12 @@ from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.messages import Invite
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 
+TRIALS, QUICK_TRIALS = 200, 3
+CALLERS, QUICK_CALLERS = (1, 8), (1,)
 FLOOR_ROOM = "floor"
+FLOOR = "floor: UpdateRoomMetadata by the bare client"
+DIFFERENCE = "what recording adds"
+GOAL = Goal(of=Compared.MORE, most=0.5)
 METADATA_BYTES = 400
 """About the size of the public status of a session with one service."""
 
@@ -118,35 +121,33 @@ async def measure(count: int, callers: int, folder: Path) -> list[AnswerTimes]:
         return trials
 
 
-def show(trials: list[AnswerTimes], callers: int) -> None:
-    table = Table(title=f"POST .../ready, {len(trials)} sessions, {callers} at a time, ms")
-    table.add_column("")
-    for heading in ("p50", "x floor", "p99", "x floor "):
-        table.add_column(heading, justify="right")
+def table(trials: list[AnswerTimes], callers: int) -> FigureTable:
     rows = {
-        "floor: UpdateRoomMetadata by the bare client": [one.floor for one in trials],
+        FLOOR: [one.floor for one in trials],
         "ready again: nothing to record": [one.repeated for one in trials],
         "ready: recorded before the answer": [one.recorded for one in trials],
-        "difference of the two": [one.recorded - one.repeated for one in trials],
+        DIFFERENCE: [one.recorded - one.repeated for one in trials],
     }
-    floor = [one.floor for one in trials]
-    for name, values in rows.items():
-        cells = []
-        for percent in (50, 99):
-            value, reference = percentile(values, percent), percentile(floor, percent)
-            cells += [f"{value * 1e3:.1f}", times(value, reference)]
-        table.add_row(name, *cells)
-    Console().print(table)
+    figures = [
+        Figure.of(
+            "answer", name, [1e3 * s for s in seconds], "ms", floor=FLOOR, goal=GOAL if name == DIFFERENCE else None
+        )
+        for name, seconds in rows.items()
+    ]
+    return FigureTable(title=f"POST .../ready, {callers} at a time", figures=figures)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=200)
-    parser.add_argument("--callers", type=int, default=1)
-    asked = parser.parse_args()
+    command = BenchmarkCommand("recorded_answer", __doc__)
+    command.add_size("trials", TRIALS, QUICK_TRIALS)
+    command.add_size("callers", CALLERS, QUICK_CALLERS, "sessions at a time")
+    asked = command.read()
     disable_log_capture()
-    with tempfile.TemporaryDirectory() as folder:
-        show(run(measure(asked.trials, asked.callers, Path(folder))), asked.callers)
+    tables = []
+    for callers in asked.callers:
+        with tempfile.TemporaryDirectory() as folder:
+            tables.append(table(run(measure(asked.trials, callers, Path(folder))), callers))
+    command.finish(*tables)
 
 
 if __name__ == "__main__":

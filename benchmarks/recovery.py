@@ -9,7 +9,6 @@ of rooms and, for each room, its dispatches and participants, asked by this proc
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import os
 import signal
@@ -25,13 +24,14 @@ from typing import TypeVar
 
 import aiohttp
 from livekit import api
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.child import run
+from benchmarks.command import BenchmarkCommand
+from benchmarks.result import Figure, FigureTable, Layout
 from scripts.livekit_server import ROOT, LiveKitServer, find_or_build, free_port
 
 KEY, SECRET = "devkey", "secret"
+ROOMS, QUICK = 300, 3
 AT_ONCE = 16
 MANAGER = "sm-manager-"
 POLL_PAUSE = 0.1
@@ -174,29 +174,28 @@ async def measure(count: int, folder: Path) -> Recovered:
         return await bench.measure(count)
 
 
-def show(count: int, recovered: Recovered) -> None:
-    table = Table(title=f"{count} rooms after kill -9, seconds")
-    table.add_column("")
-    table.add_column("since SIGKILL", justify="right")
-    table.add_column("since it listens", justify="right")
-    table.add_row("floor: LiveKit's answers", f"{recovered.floor:.2f}", "")
-    rows = {
+def table(count: int, recovered: Recovered) -> FigureTable:
+    since = {
+        "floor: LiveKit's answers": recovered.floor,
         "the next process listens": recovered.listening,
         "a new session is created": recovered.new_session,
         "every session is answered": recovered.answered,
         "every room has its manager": recovered.managed,
     }
-    for name, seconds in rows.items():
-        table.add_row(name, f"{seconds:.2f}", f"{seconds - recovered.listening:.2f}")
-    Console().print(table)
+    killed = [Figure(work=work, by="since SIGKILL", unit="s", value=seconds) for work, seconds in since.items()]
+    listening = [
+        Figure(work=one.work, by="since it listens", unit="s", value=one.value - recovered.listening)
+        for one in killed[2:]
+    ]
+    return FigureTable(title=f"{count} rooms after kill -9", figures=[*killed, *listening], layout=Layout.GRID)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rooms", type=int, default=300)
-    count = parser.parse_args().rooms
+    command = BenchmarkCommand("recovery", __doc__)
+    command.add_size("rooms", ROOMS, QUICK)
+    count = command.read().rooms
     with tempfile.TemporaryDirectory() as folder:
-        show(count, run(measure(count, Path(folder))))
+        command.finish(table(count, run(measure(count, Path(folder)))))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ measured at each size, without other load.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import reduce
@@ -21,17 +20,21 @@ from tempfile import TemporaryDirectory
 from redis.asyncio import Redis
 
 from benchmarks.child import run, running
-from benchmarks.measuring import percentile, times
+from benchmarks.command import BenchmarkCommand
+from benchmarks.measuring import percentile
 from benchmarks.redis_process import BenchReplica, RedisProcess, a_replica, answers, redis_process, use_of
 from benchmarks.redis_update import Users
+from benchmarks.result import Compared, Figure, FigureTable, Goal, Layout
 from benchmarks.watching import SERVICES, a_course
 from manager_agent.replicas.membership import Membership
 from manager_agent.replicas.take_over import TakeOver
 from manager_agent.session.session import Session, User
 from manager_agent.session.transitions import apply
 
-SIZES = (1_000, 10_000, 100_000)
-TRIALS = 300
+SIZES, QUICK_SIZES = (1_000, 10_000, 100_000), (20, 40)
+TRIALS, QUICK_TRIALS = 300, 3
+FLAT = Goal(of=Compared.RATIO, most=1.2)
+"""What does not depend on how much is stored."""
 AT_ONCE = 64
 KB = 1_000
 
@@ -145,29 +148,37 @@ async def follower(server: RedisProcess) -> tuple[float, float]:
             return seconds, size
 
 
-def show(grown: Sequence[Grown]) -> None:
-    print(f"\n{'stored sessions, ready, with 3 services':<44} " + " ".join(f"{one.sessions:>17,}" for one in grown))
-    first = grown[0]
-    rows: dict[str, tuple[Callable[[Grown], float], str]] = {
-        "update, ms, p50": (lambda one: one.update, ".2f"),
-        "update, ms, p99": (lambda one: one.update_p99, ".2f"),
-        "read at another replica, ms, p50": (lambda one: one.read, ".2f"),
-        "lease renewed, nothing to take over, ms, p50": (lambda one: one.poll, ".2f"),
-        "KB in Redis per session": (lambda one: one.in_redis / KB, ".1f"),
-        "KB in a replica per session": (lambda one: one.in_replica / KB, ".1f"),
-        "start of a replica, ms per session": (lambda one: one.started * 1_000 / one.sessions, ".3f"),
+def table(grown: Sequence[Grown]) -> FigureTable:
+    figures = [figure for one in grown for figure in figures_of(one, floor=grown[0])]
+    title = "One replica and a second one, by stored sessions that are ready, with 3 services"
+    return FigureTable(title=title, figures=figures, layout=Layout.GRID)
+
+
+def figures_of(one: Grown, floor: Grown) -> Iterator[Figure]:
+    measured = {
+        "update, ms, p50": one.update,
+        "update, ms, p99": one.update_p99,
+        "read at another replica, ms, p50": one.read,
+        "lease renewed, nothing to take over, ms, p50": one.poll,
+        "KB in Redis per session": one.in_redis / KB,
+        "KB in a replica per session": one.in_replica / KB,
+        "start of a replica, ms per session": one.started * 1_000 / one.sessions,
     }
-    for name, (value, form) in rows.items():
-        cells = [f"{value(one):>9{form}} {times(value(one), value(first)):<7}" for one in grown]
-        print(f"{name:<44} " + " ".join(cells))
+    for work, value in measured.items():
+        goal = FLAT if one is not floor and not work.endswith("p99") else None
+        yield Figure(work=work, by=by_size(one), value=value, floor=None if one is floor else by_size(floor), goal=goal)
+
+
+def by_size(one: Grown) -> str:
+    return f"{one.sessions:,} sessions"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
-    parser.add_argument("--trials", type=int, default=TRIALS)
-    arguments = parser.parse_args()
-    show(run(measure(arguments.sizes, arguments.trials)))
+    command = BenchmarkCommand("redis_growth", __doc__)
+    command.add_size("sizes", SIZES, QUICK_SIZES, "numbers of stored sessions")
+    command.add_size("trials", TRIALS, QUICK_TRIALS)
+    asked = command.read()
+    command.finish(table(run(measure(asked.sizes, asked.trials))))
 
 
 if __name__ == "__main__":

@@ -6,9 +6,8 @@ removed. 0, 1 or 2 other replicas follow. Redis itself counts.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from time import time
@@ -16,7 +15,9 @@ from typing import Any
 
 from redis.asyncio import Redis
 
+from benchmarks.command import BenchmarkCommand
 from benchmarks.redis_process import DEPLOYMENT, RedisProcess, RedisUse, a_replica, answers, redis_process, use_of
+from benchmarks.result import Figure, FigureTable, Layout
 from benchmarks.watching import SERVICES, a_course
 from http_api.models.responses import SessionView
 from manager_agent.outbound.callback_events import CallbackOutbox
@@ -27,7 +28,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.session import Session, User
 from manager_agent.store.redis import RedisStore
 
-SESSIONS = 300
+SESSIONS, QUICK = 300, 3
 AT_ONCE = 16
 KIB = 1024
 READY = "ses_ready"
@@ -35,6 +36,9 @@ READY = "ses_ready"
 
 @dataclass(frozen=True, slots=True)
 class LifeCost:
+    """Of all sessions together, but for `kept`, `told` and `entries`, which are of one."""
+
+    sessions: int
     followers: int
     writes: int
     """Of the session: it is added, changed and removed."""
@@ -106,30 +110,33 @@ async def _measure(server: RedisProcess, sessions: int, followers: int) -> LifeC
         entries = int(await client.xlen(keys.changes)) / (sessions + 1)
         await live(store, READY, until_ready=True)
         kept = await memory_of(client, keys.session(READY), keys.room_name(READY))
-        return LifeCost(followers, writes[0], use, kept, told, entries)
+        return LifeCost(sessions, followers, writes[0], use, kept, told, entries)
 
 
-def show(sessions: int, costs: Sequence[LifeCost]) -> None:
-    print(f"\nA session with 3 services and callbacks, from its creation to its removal: {costs[0].writes} writes")
-    print(f"{'other replicas that follow':<44} {'0':>9} {'1':>9} {'2':>9}")
-    rows: dict[str, list[float]] = {
-        "commands, within scripts too": [cost.use.commands / sessions for cost in costs],
-        "KiB sent to Redis": [cost.use.bytes_in / sessions / KIB for cost in costs],
-        "KiB received from Redis": [cost.use.bytes_out / sessions / KIB for cost in costs],
-        "CPU of Redis, ms": [cost.use.cpu_s / sessions * 1_000 for cost in costs],
-        "KiB in Redis while it is ready": [cost.kept / KIB for cost in costs],
-        "entries of the changelog": [cost.entries for cost in costs],
-        "KiB of the changelog, until it is trimmed": [cost.told / KIB for cost in costs],
+def table(costs: Sequence[LifeCost]) -> FigureTable:
+    figures = [figure for cost in costs for figure in figures_of(cost)]
+    title = f"A session with 3 services and callbacks, from its creation to its removal: {costs[0].writes} writes"
+    return FigureTable(title=title, figures=figures, layout=Layout.GRID)
+
+
+def figures_of(cost: LifeCost) -> Iterator[Figure]:
+    each = {
+        "commands, within scripts too": cost.use.commands / cost.sessions,
+        "KiB sent to Redis": cost.use.bytes_in / cost.sessions / KIB,
+        "KiB received from Redis": cost.use.bytes_out / cost.sessions / KIB,
+        "CPU of Redis, ms": cost.use.cpu_s / cost.sessions * 1_000,
+        "KiB in Redis while it is ready": cost.kept / KIB,
+        "entries of the changelog": cost.entries,
+        "KiB of the changelog, until it is trimmed": cost.told / KIB,
     }
-    for name, values in rows.items():
-        print(f"{name:<44} " + " ".join(f"{value:>9.1f}" for value in values))
+    for work, value in each.items():
+        yield Figure(work=work, by=f"{cost.followers} others follow", value=value)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sessions", type=int, default=SESSIONS)
-    sessions = parser.parse_args().sessions
-    show(sessions, asyncio.run(measure(sessions)))
+    command = BenchmarkCommand("redis_session", __doc__)
+    command.add_size("sessions", SESSIONS, QUICK)
+    command.finish(table(asyncio.run(measure(command.read().sessions))))
 
 
 if __name__ == "__main__":

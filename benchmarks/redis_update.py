@@ -6,7 +6,6 @@ replica follows. Both take turns in the same process, on the same Redis, one at 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import gc
 import json
@@ -19,8 +18,9 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from benchmarks.measuring import percentile, times
+from benchmarks.command import BenchmarkCommand
 from benchmarks.redis_process import DEPLOYMENT, BenchReplica, RedisProcess, a_replica, answers, redis_process, use_of
+from benchmarks.result import Figure, FigureTable
 from benchmarks.watching import SERVICES, a_course
 from manager_agent.redis.script import Script
 from manager_agent.session import events as ev
@@ -31,7 +31,8 @@ from manager_agent.store.store import Store
 
 AT_ONCE = 64
 PER_ROUND = 512
-ROUNDS = 12
+ROUNDS, QUICK = 12, 1
+FASTEST = "update, memory"
 FLOOR = "floor: bare EVALSHA of the same bytes"
 
 
@@ -150,7 +151,7 @@ async def _measure(server: RedisProcess, at_once: int, rounds: int) -> Sequence[
         rows = [
             UpdateRow(FLOOR, floor.update),
             UpdateRow("update, Redis", update, replica.changelog.caught_up),
-            UpdateRow("update, memory", await with_sessions(MemoryStore(time.time))),
+            UpdateRow(FASTEST, await with_sessions(MemoryStore(time.time))),
         ]
         for row in rows:  # warm up
             await replace(row).round(at_once, client)
@@ -162,28 +163,25 @@ async def _measure(server: RedisProcess, at_once: int, rounds: int) -> Sequence[
         return rows
 
 
-def show(at_once: int, rows: Sequence[UpdateRow]) -> None:
-    floor = rows[0]
-    print(f"\n{len(floor.took)} updates of sessions with 3 services, {at_once} at a time; milliseconds")
-    print(f"{'':<40} {'p50':>7}         {'p99':>7}         {'CPU here':>8}         {'CPU of Redis':>12}")
-    for row in rows:
-        cells = []
-        for value, reference in (
-            (percentile(row.took, 50), percentile(floor.took, 50)),
-            (percentile(row.took, 99), percentile(floor.took, 99)),
-            (row.cpu / len(row.took), floor.cpu / len(floor.took)),
-            (row.redis_cpu / len(row.took), floor.redis_cpu / len(floor.took)),
-        ):
-            cells.append(f"{value * 1_000:>7.3f} {times(value, reference):<7}")
-        print(f"{row.name:<40} {cells[0]} {cells[1]} {cells[2]:>16} {cells[3]:>16}")
+def table(at_once: int, rows: Sequence[UpdateRow]) -> FigureTable:
+    figures = [
+        *(Figure.of("an update", row.name, [1e3 * s for s in row.took], "ms", floor=FLOOR) for row in rows),
+        *(mean("CPU here", row.name, row.cpu, row) for row in rows),
+        *(mean("CPU of Redis", row.name, row.redis_cpu, row) for row in rows if row.name != FASTEST),
+    ]
+    title = f"{len(rows[0].took)} updates of sessions with 3 services, {at_once} at a time"
+    return FigureTable(title=title, figures=figures)
+
+
+def mean(work: str, by: str, seconds: float, row: UpdateRow) -> Figure:
+    return Figure(work=work, by=by, unit="ms", value=1e3 * seconds / len(row.took), floor=FLOOR)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
-    rounds = parser.parse_args().rounds
-    for at_once in (1, AT_ONCE):
-        show(at_once, asyncio.run(measure(at_once, rounds)))
+    command = BenchmarkCommand("redis_update", __doc__)
+    command.add_size("rounds", ROUNDS, QUICK, "how often the cases take turns")
+    rounds = command.read().rounds
+    command.finish(*(table(at_once, asyncio.run(measure(at_once, rounds))) for at_once in (1, AT_ONCE)))
 
 
 if __name__ == "__main__":

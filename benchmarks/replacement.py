@@ -8,7 +8,6 @@ other is invited. The services (written with the service kit) and the session ma
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import tempfile
 import time
@@ -18,10 +17,9 @@ from pathlib import Path
 
 import aiohttp
 from pydantic import SecretStr
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.measuring import percentile
+from benchmarks.command import BenchmarkCommand
+from benchmarks.result import Figure, FigureTable
 from http_api.app_keys import STORE
 from http_api.bootstrap import compose
 from http_api.observability import logs
@@ -34,6 +32,7 @@ from service_kit import Service, ServiceSettings, SessionJob
 
 TYPE, INSTANCES = "BOT", ("bot-1", "bot-2")
 REGISTERED_TIMEOUT = 15.0
+TRIALS, QUICK = 60, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,29 +115,24 @@ async def measure(trials: int, folder: Path) -> list[Trial]:
         return [await bench.trial(number) for number in range(1, trials + 1)]
 
 
-def show(trials: list[Trial]) -> None:
-    table = Table(title=f"From loss to replacement, {len(trials)} sessions in sequence, ms")
-    for heading in ("", "p50", "p99", "max"):
-        table.add_column(heading, justify="right" if heading else "left")
+def table(trials: list[Trial]) -> FigureTable:
+    first = "first instance invited -> ready"
     rows = {
-        "first instance invited -> ready": [trial.first for trial in trials],
+        first: [trial.first for trial in trials],
         "left -> noticed": [trial.noticed for trial in trials],
         "noticed -> other instance ready": [trial.replaced for trial in trials],
         "left -> other instance ready": [trial.noticed + trial.replaced for trial in trials],
     }
-    for name, values in rows.items():
-        table.add_row(
-            name, *(f"{value:.0f}" for value in (percentile(values, 50), percentile(values, 99), max(values)))
-        )
-    Console().print(table)
+    figures = [Figure.of("replacement", name, values, "ms", floor=first) for name, values in rows.items()]
+    return FigureTable(title="From loss to replacement, sessions in sequence", figures=figures)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trials", type=int, default=60)
-    trials = parser.parse_args().trials
+    command = BenchmarkCommand("replacement", __doc__)
+    command.add_size("trials", TRIALS, QUICK)
+    trials = command.read().trials
     with tempfile.TemporaryDirectory() as folder:
-        show(asyncio.run(measure(trials, Path(folder))))
+        command.finish(table(asyncio.run(measure(trials, Path(folder)))))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ callers share this machine, and the table tells what they use of it.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
 import os
@@ -16,30 +15,32 @@ import sys
 import tempfile
 import time
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
 from livekit import api
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.child import run
-from benchmarks.measuring import footprint, percentile, times
+from benchmarks.command import BenchmarkCommand
+from benchmarks.measuring import footprint, percentile
 from benchmarks.redis_process import answers, redis_process
+from benchmarks.result import Figure, FigureTable, Layout, WorkCheck
 from manager_agent.session.session import OUR_IDENTITIES
 from scripts.livekit_server import ROOT, LiveKitServer, find_or_build, free_port
 
 KEY, SECRET = "devkey", "secret"
+REPLICAS, QUICK_REPLICAS = (1, 2, 3), (2,)
 SECONDS, CALLERS = 20.0, 12
+QUICK_SECONDS, QUICK_CALLERS = 3.0, 2
+IN_MEMORY = "in memory"
 JOIN_TIMEOUT = 15.0
 WARM_UP = 4.0
 CORES = ("managers", "LiveKit", "Redis", "callers")
 STOP_TIMEOUT = 20.0
 POLL_PAUSE = 0.05
-WIDTH = 140
 LIMITS = {
     "LOG_LEVEL": "error",
     "SERVER_HOST": "127.0.0.1",
@@ -197,38 +198,45 @@ async def _measure(count: int, seconds: float, callers: int, folder: Path) -> Th
         bench = ReplicasBench(folder, redis_pid, livekit, ports)
         stack.push_async_callback(bench.stop)
         await bench.start(environment, http)
-        name = "in memory" if not count else f"{count} replica{'s' * (count > 1)}"
+        name = IN_MEMORY if not count else f"{count} replica{'s' * (count > 1)}"
         client = await stack.enter_async_context(api.LiveKitAPI(livekit.http_url, KEY, SECRET))
         return await bench.measure(name, http, client, seconds, callers)
 
 
-def show(callers: int, measured: Sequence[Throughput]) -> None:
-    reference = measured[0]
-    table = Table(title=f"Sessions without services, {callers} callers, {os.cpu_count()} cores")
-    for column in ("", "a second", "", "p50 ms", "p99 ms", "failed", "CPU ms each", *CORES, "all cores"):
-        table.add_column(column, justify="left" if column == "" else "right", no_wrap=True)
-    for one in measured:
-        table.add_row(
-            one.name,
-            f"{one.per_second:.1f}",
-            times(one.per_second, reference.per_second),
-            f"{percentile(one.took, 50) * 1_000:.0f}",
-            f"{percentile(one.took, 99) * 1_000:.0f}",
-            str(one.failed),
-            f"{one.cpu_per_session * 1_000:.0f} {times(one.cpu_per_session, reference.cpu_per_session)}",
-            *(f"{cores:.2f}" for cores in one.cores.values()),
-            f"{sum(one.cores.values()):.2f}",
-        )
-    Console(width=WIDTH).print(table)
+def table(callers: int, measured: Sequence[Throughput]) -> FigureTable:
+    figures = [figure for one in measured for figure in figures_of(one)]
+    title = f"Sessions without services, {callers} callers, {os.cpu_count()} cores"
+    return FigureTable(title=title, figures=figures, layout=Layout.GRID)
+
+
+def figures_of(one: Throughput) -> Iterator[Figure]:
+    compared = {"a second": one.per_second, "CPU ms each": one.cpu_per_session * 1_000}
+    for work, value in compared.items():
+        floor = None if one.name == IN_MEMORY else IN_MEMORY
+        yield Figure(work=work, by=one.name, value=value, floor=floor)
+    others = {
+        **{f"p{percent} ms": 1_000 * percentile(one.took, percent) for percent in (50, 99) if one.took},
+        "failed": float(one.failed),
+        **{f"cores: {part}": cores for part, cores in one.cores.items()},
+        "all cores": sum(one.cores.values()),
+    }
+    for work, value in others.items():
+        yield Figure(work=work, by=one.name, value=value)
+
+
+def check(measured: Sequence[Throughput]) -> WorkCheck:
+    failed = {one.name: one.failed for one in measured if one.failed or not one.took}
+    return WorkCheck("every session got its manager", not failed, ", ".join(map(str, failed.items())))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--replicas", type=int, nargs="+", default=(1, 2, 3))
-    parser.add_argument("--seconds", type=float, default=SECONDS)
-    parser.add_argument("--callers", type=int, default=CALLERS)
-    arguments = parser.parse_args()
-    show(arguments.callers, run(measure(arguments.replicas, arguments.seconds, arguments.callers)))
+    command = BenchmarkCommand("replicas", __doc__)
+    command.add_size("replicas", REPLICAS, QUICK_REPLICAS, "numbers of replicas")
+    command.add_size("seconds", SECONDS, QUICK_SECONDS)
+    command.add_size("callers", CALLERS, QUICK_CALLERS)
+    asked = command.read()
+    measured = run(measure(asked.replicas, asked.seconds, asked.callers))
+    command.finish(table(asked.callers, measured), checks=[check(measured)])
 
 
 if __name__ == "__main__":

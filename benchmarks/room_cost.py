@@ -8,9 +8,9 @@ names of the rooms to open, learns from the server's webhooks when each manager 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import json
+import math
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -21,10 +21,11 @@ from pathlib import Path
 from aiohttp import web
 from livekit import api
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.child import Child, ChildEnded, run, running
-from benchmarks.measuring import Rest, at_rest, percentile, times
+from benchmarks.command import BenchmarkCommand
+from benchmarks.measuring import Rest, at_rest, percentile
+from benchmarks.result import Compared, Figure, FigureTable, Goal, Layout, WorkCheck
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 
 KEY, SECRET = "devkey", "secret"
@@ -43,14 +44,17 @@ class ConnectionDesign:
 
 
 OURS = "ours"
+BARE = "bare rtc.Room, one loop"
+OWN_SIZE, QUICK_ROOMS = 0, 2
+CALLERS, QUICK_CALLERS = (1, 8), (1,)
 DESIGNS = (
     # Each room is a separate interpreter. More rooms give the same result and take minutes on two cores.
-    ConnectionDesign("process", "livekit-agents\nPROCESS", 10),
+    ConnectionDesign("process", "livekit-agents PROCESS", 10),
     # Each room is two threads that compete for the GIL: enough rooms to see the slope, few enough to measure the cost
     # of a room and not of the contention.
-    ConnectionDesign("thread", "livekit-agents\nTHREAD", 20),
-    ConnectionDesign("bare", "bare rtc.Room,\none loop", 100),
-    ConnectionDesign(OURS, "session\nmanager", 100),
+    ConnectionDesign("thread", "livekit-agents THREAD", 20),
+    ConnectionDesign("bare", BARE, 100),
+    ConnectionDesign(OURS, "session manager", 100),
 )
 
 
@@ -130,57 +134,55 @@ Result = tuple[ConnectionDesign, Cost | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class CostLine:
     """One row of the table."""
 
     title: str
     value: Callable[[Cost], float]
-    digits: int = 0
-    compared: bool = True
-    target: str = ""
+    floor: str | None = BARE
+    """The title of the design that the others are compared with."""
+    goal: Goal | None = None
+    """Of this project."""
 
 
 LINES = (
-    Line("rooms", lambda cost: cost.design.rooms, compared=False),
-    Line("MB PSS without rooms", lambda cost: cost.empty.footprint.pss_mb),
-    Line("MB PSS per room, peak", lambda cost: cost.peak_mb, 2),
-    Line("  including the first rooms", lambda cost: cost.peak_mb_with_first, 2, target="<= 1.8"),
-    Line("MB PSS per room, settled", lambda cost: cost.settled_mb, 2),
-    Line("processes", lambda cost: cost.full.footprint.processes, compared=False),
-    Line("threads", lambda cost: cost.full.footprint.threads, compared=False),
-    Line("threads per room", lambda cost: cost.threads_a_room, 1, compared=False, target="0"),
-    Line("create -> ACTIVE, p50 ms", lambda cost: percentile(cost.waits_ms, 50)),
-    Line("create -> ACTIVE, p99 ms", lambda cost: percentile(cost.waits_ms, 99)),
-    Line("CPU per join, ms", lambda cost: cost.join_cpu_ms),
-    Line("idle, % of a core per room", lambda cost: cost.idle_percent, 3, target="<= 0.08"),
-    Line("jobs that never started", lambda cost: cost.never_started, compared=False, target="0"),
+    CostLine("rooms", lambda cost: cost.design.rooms, None),
+    CostLine("MB PSS without rooms", lambda cost: cost.empty.footprint.pss_mb),
+    CostLine("MB PSS per room, peak", lambda cost: cost.peak_mb),
+    CostLine("MB PSS per room, with the first rooms", lambda cost: cost.peak_mb_with_first),
+    CostLine("MB PSS per room, settled", lambda cost: cost.settled_mb, goal=Goal(most=1.1)),
+    CostLine("processes", lambda cost: cost.full.footprint.processes, None),
+    CostLine("threads", lambda cost: cost.full.footprint.threads, None),
+    CostLine("threads per room", lambda cost: cost.threads_a_room, None, Goal(most=0.05)),
+    CostLine("create -> ACTIVE, p50 ms", lambda cost: percentile(cost.waits_ms, 50)),
+    CostLine("create -> ACTIVE, p99 ms", lambda cost: percentile(cost.waits_ms, 99)),
+    CostLine("CPU per join, ms", lambda cost: cost.join_cpu_ms),
+    CostLine("idle, % of a core per room", lambda cost: cost.idle_percent, goal=Goal(of=Compared.RATIO, most=1.15)),
+    CostLine("jobs that never started", lambda cost: cost.never_started, None, Goal(most=0)),
 )
 
 
 def main() -> None:
-    arguments = read_arguments()
-    with tempfile.TemporaryDirectory(prefix="room-cost-") as folder:
-        results = run(measure_all(arguments.rooms, arguments.callers, Path(folder)))
-    Console(width=120).print(as_table(results, arguments.callers))
+    command = BenchmarkCommand("room_cost", __doc__)
+    command.add_size("rooms", OWN_SIZE, QUICK_ROOMS, f"rooms of every design; {OWN_SIZE}: 10 to 100, by design")
+    command.add_size("callers", CALLERS, QUICK_CALLERS, "rooms requested at the same time, fewer than there are rooms")
+    asked = command.read()
+    tables, checks = [], []
+    for callers in asked.callers:
+        with tempfile.TemporaryDirectory(prefix="room-cost-") as folder:
+            results = run(measure_all(asked.rooms, callers, Path(folder)))
+        tables.append(table(results, callers))
+        exited = [design.title for design, cost in results if cost is None]
+        ours = all(cost is not None for design, cost in results if design.name == OURS)
+        checks.append(WorkCheck(f"the processes lived, {callers} at a time", ours, exited_text(exited)))
+    command.finish(*tables, checks=checks)
 
 
-def read_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.room_cost",
-        description="Measure the cost of a managed room, by design. Takes 4 minutes.",
-    )
-    parser.add_argument(
-        "--rooms", type=int, help="rooms of every design; by default 10 to 100, depending on the design"
-    )
-    parser.add_argument("--callers", type=int, default=1, help="rooms requested at the same time (default 1)")
-    arguments = parser.parse_args()
-    fewest = min(design.rooms for design in DESIGNS) if arguments.rooms is None else arguments.rooms
-    if not 1 <= arguments.callers < fewest:
-        parser.error("there must be at least one caller, and fewer callers than rooms")
-    return arguments
+def exited_text(titles: Sequence[str]) -> str:
+    return f"ended by itself: {', '.join(titles)}" if titles else ""
 
 
-async def measure_all(rooms: int | None, callers: int, folder: Path) -> list[Result]:
+async def measure_all(rooms: int, callers: int, folder: Path) -> list[Result]:
     arrivals, results = Arrivals(), []
     console = Console(stderr=True)
     async with livekit_server(folder, arrivals) as server:
@@ -262,26 +264,30 @@ async def delete_rooms(url: str) -> None:
             await livekit.room.delete_room(api.DeleteRoomRequest(room=room.name))
 
 
-def as_table(results: Sequence[Result], callers: int) -> Table:
-    """One row per figure and one column per design, with each figure's ratio to ours."""
-    ours = next(cost for design, cost in results if design.name == OURS)
-    table = Table(title=f"Cost of a managed room, {callers} requested at a time")
-    table.add_column("")
-    for design, _ in results:
-        table.add_column(design.title, justify="right")
-    table.add_column("target", justify="right")
-    for line in LINES:
-        cells = ["exited" if cost is None else as_cell(line, cost, ours) for _, cost in results]
-        table.add_row(line.title, *cells, line.target)
-    return table
+def table(results: Sequence[Result], callers: int) -> FigureTable:
+    """One row per figure and one column per design, each compared with the bare one."""
+    figures = [
+        Figure(
+            work=line.title,
+            by=design.title,
+            value=round(value, 4) + 0.0,  # turns -0.0 into 0.0
+            floor=None if design.title == BARE else line.floor,
+            goal=line.goal if design.name == OURS else None,
+        )
+        for line in LINES
+        for design, cost in results
+        if cost is not None and not math.isnan(value := measured(line, cost))
+    ]
+    title = f"Cost of a managed room, {callers} requested at a time"
+    return FigureTable(title=title, figures=figures, layout=Layout.GRID)
 
 
-def as_cell(line: Line, cost: Cost, ours: Cost | None) -> str:
-    value = round(line.value(cost), line.digits) + 0.0  # turns -0.0 into 0.0
-    figure = f"{value:,.{line.digits}f}"
-    if not line.compared or ours is None or cost is ours:
-        return figure
-    return f"{figure}  {times(value, line.value(ours)):>6}"
+def measured(line: CostLine, cost: Cost) -> float:
+    """NaN if no further room was opened."""
+    try:
+        return line.value(cost)
+    except ZeroDivisionError:
+        return math.nan
 
 
 if __name__ == "__main__":

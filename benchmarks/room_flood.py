@@ -9,7 +9,6 @@ the difference to it is the manager's. The cases take turns, so that what else t
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import tempfile
 import time
@@ -23,11 +22,11 @@ import aiohttp
 from livekit import api, rtc
 from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
-from rich.table import Table
 
 from benchmarks.child import Child, run, running
+from benchmarks.command import BenchmarkCommand
 from benchmarks.join_latency import KEY, SECRET, TIMEOUT, Sessions, environment, listening, registered
-from benchmarks.measuring import percentile
+from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
 from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.messages import TOPIC
 from manager_agent.session.session import OUR_IDENTITIES
@@ -43,8 +42,12 @@ SETTLE = 0.5
 """Seconds after a flood began."""
 QUIET_AGAIN = 2.0
 """Seconds after the end of a flooder in which livekit-server works off what it received."""
-LOG_SECONDS = 60.0
-"""How long log lines are counted, while no session is requested."""
+LOG_SECONDS, QUICK_LOG_SECONDS = 60.0, 0.5
+SESSIONS, QUICK_SESSIONS = 40, 1
+RATE, QUICK_RATE = 5_000, 50
+LATER_MS = 100
+"""What a flood of the manager may add to that of the floor."""
+FLOOR = "floor: flood without a manager"
 
 USER_TIMEOUTS = {"USER_JOIN_TIMEOUT": "600", "USER_REJOIN_TIMEOUT": "600"}
 """The user of the flooded session is the flooder, which is gone while the other cases have their turns."""
@@ -74,8 +77,8 @@ class FloodCase:
     sent: int = 0
     """Messages of each kind that the flooders handed to the SDK, which sends fewer."""
     flooded_seconds: float = 0.0
-    log_lines: int | None = None
-    """In LOG_SECONDS."""
+    log_lines: float | None = None
+    """A minute."""
 
     async def take_turn(self, watch: Sessions, count: int) -> None:
         """Request so many sessions, one after another, during a flood."""
@@ -112,17 +115,20 @@ class FloodCase:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.room_flood", description="Takes about ten minutes.")
-    parser.add_argument("--sessions", type=int, default=100, help="sessions per case (default 100)")
-    parser.add_argument("--rate", type=int, default=5_000, help="messages of each kind a second (default 5,000)")
-    arguments = parser.parse_args()
+    command = BenchmarkCommand("room_flood", __doc__)
+    command.add_size("sessions", SESSIONS, QUICK_SESSIONS, "sessions per case")
+    command.add_size("rate", RATE, QUICK_RATE, "messages of each kind a second")
+    command.add_size("log_seconds", LOG_SECONDS, QUICK_LOG_SECONDS, "how long log lines are counted without sessions")
+    asked = command.read()
     disable_log_capture()
     with tempfile.TemporaryDirectory(prefix="room-flood-") as folder:
-        cases = run(measure_all(arguments.sessions, arguments.rate, Path(folder)))
-    Console(width=120).print(as_table(cases))
+        cases = run(measure_all(asked.sessions, asked.rate, asked.log_seconds, Path(folder)))
+    never = {case.title: case.never for case in cases if case.never}
+    check = WorkCheck("every session became ready", not never, str(never or ""))
+    command.finish(ready_table(cases), other_table(cases), checks=[check])
 
 
-async def measure_all(count: int, rate: int, folder: Path) -> list[FloodCase]:
+async def measure_all(count: int, rate: int, log_seconds: float, folder: Path) -> list[FloodCase]:
     binary, port = await asyncio.to_thread(find_or_build), free_port()
     url, log = f"http://127.0.0.1:{port}", folder / "api.log"
     webhook_url, server_log = f"{url}/livekit/webhook", folder / "livekit-server.log"
@@ -142,12 +148,12 @@ async def measure_all(count: int, rate: int, folder: Path) -> list[FloodCase]:
             async with bystander(server.url, folder) as other:
                 cases = [
                     FloodCase("quiet"),
-                    FloodCase("flood without a manager", floor, lambda: arrived_at_bystander(other)),
+                    FloodCase(FLOOR, floor, lambda: arrived_at_bystander(other)),
                     FloodCase("flood of a manager", flood, lambda: arrived_at_manager(http)),
                 ]
                 await take_turns(cases, watch, count)
                 async with cases[-1].flood():
-                    cases[-1].log_lines = await lines_added(log)
+                    cases[-1].log_lines = await lines_a_minute(log, log_seconds)
                 return cases
 
 
@@ -199,12 +205,12 @@ async def arrived_at_bystander(bystander: Child) -> Arrived:
     return {"data": float(data), "attributes": float(attributes)}
 
 
-async def lines_added(log: Path) -> int:
-    """The lines that are added to the log in LOG_SECONDS."""
+async def lines_a_minute(log: Path, seconds: float) -> float:
+    """The lines that are added to the log, counted for so long."""
     before = await asyncio.to_thread(log.read_bytes)
-    await asyncio.sleep(LOG_SECONDS)
+    await asyncio.sleep(seconds)
     after = await asyncio.to_thread(log.read_bytes)
-    return after.count(b"\n") - before.count(b"\n")
+    return (after.count(b"\n") - before.count(b"\n")) * 60 / seconds
 
 
 async def managed_room(http: aiohttp.ClientSession, livekit: api.LiveKitAPI) -> tuple[str, str]:
@@ -244,27 +250,28 @@ def token(room: str, identity: str) -> str:
     return api.AccessToken(KEY, SECRET).with_identity(identity).with_grants(grants).to_jwt()
 
 
-def as_table(cases: Sequence[FloodCase]) -> Table:
-    """One row per case, and the difference of the last to the one before, its floor."""
-    percents = (50, 90, 99)
-    title = f"From the request for a session until its service is ready, ms; {len(cases[0].ms)} sessions each"
-    caption = "other room: messages of each kind a second, handed to the SDK, and those that arrived"
-    table = Table(title=title, caption=caption)
-    table.add_column("other room")
-    for heading in ("handed over", *KINDS):
-        table.add_column(heading, justify="right")
-    for heading in (*(f"p{percent}" for percent in percents), "never", "log lines/min"):
-        table.add_column(heading, justify="right")
+def ready_table(cases: Sequence[FloodCase]) -> FigureTable:
+    goal = Goal(of=Compared.P99_MORE, most=LATER_MS)
+    figures = [
+        Figure.of("ready", case.title, case.ms, "ms", floor=FLOOR, goal=goal if case is cases[-1] else None)
+        for case in cases
+        if case.ms
+    ]
+    return FigureTable(title="From the request for a session until its service is ready", figures=figures)
+
+
+def other_table(cases: Sequence[FloodCase]) -> FigureTable:
+    figures = []
     for case in cases:
-        sent = f"{case.sent / case.flooded_seconds:,.0f}" if case.start_flooder else ""
-        arrived = (f"{case.received[kind] / case.seconds:,.0f}" if kind in case.received else "" for kind in KINDS)
-        lines = "" if case.log_lines is None else f"{case.log_lines * 60 / LOG_SECONDS:.0f}"
-        latencies = (f"{percentile(case.ms, percent):,.0f}" for percent in percents)
-        table.add_row(case.title, sent, *arrived, *latencies, str(case.never), lines)
-    floor, flooded = ([percentile(case.ms, percent) for percent in percents] for case in cases[-2:])
-    later = (f"{ms - least:+,.0f}" for ms, least in zip(flooded, floor, strict=True))
-    table.add_row("later than the floor", *("",) * (1 + len(KINDS)), *later, "", "")
-    return table
+        if case.start_flooder:
+            sent = case.sent / case.flooded_seconds
+            figures.append(Figure(work="handed to the SDK", by=case.title, unit="a second", value=sent))
+        for kind, number in case.received.items():
+            arrived = number / case.seconds
+            figures.append(Figure(work=f"arrived: {kind}", by=case.title, unit="a second", value=arrived))
+        if case.log_lines is not None:
+            figures.append(Figure(work="log lines", by=case.title, unit="a minute", value=case.log_lines))
+    return FigureTable(title="Messages of each kind, in the other room", figures=figures)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,15 @@ import gc
 import io
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from statistics import median
 
 import structlog
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
-from benchmarks.measuring import times
+from benchmarks.command import BenchmarkCommand
+from benchmarks.result import Compared, Figure, FigureTable, Goal
 from http_api.app import create_app
 from http_api.app_keys import STORE
 from http_api.bootstrap import compose
@@ -39,8 +39,9 @@ from manager_agent.session.session import Session, User
 from manager_agent.store.memory import MemoryStore
 from manager_agent.store.store import Store
 
-SESSIONS = 1_000
-ROUNDS = 7
+SESSIONS, QUICK_SESSIONS = 1_000, 10
+ROUNDS, QUICK_ROUNDS = 7, 2
+ALONE = "no listeners"
 INSTANCES = [Chosen(f"service-{number}", f"type {number}") for number in range(3)]
 SERVICES = tuple(RequiredService(Requirement(type=instance.type), Attempt(instance)) for instance in INSTANCES)
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
@@ -66,10 +67,10 @@ class Watched:
     level: int
     took: list[float] = field(default_factory=list)
 
-    async def round(self) -> None:
+    async def round(self, sessions: int) -> None:
         """Take new sessions through all their states, in turn, and remove them."""
         log_from(self.level)
-        ids, now = [f"ses_{number:026}" for number in range(SESSIONS)], time.time()
+        ids, now = [f"ses_{number:026}" for number in range(sessions)], time.time()
         course = list(a_course(now))
         begun = time.process_time()
         await add_sessions(self.store, ids, now)
@@ -78,7 +79,7 @@ class Watched:
                 await self.store.update(session_id, event)
         for session_id in ids:
             await self.store.remove(session_id)
-        self.took.append((time.process_time() - begun) / (SESSIONS * (len(course) + 2)))
+        self.took.append((time.process_time() - begun) / (sessions * (len(course) + 2)))
 
 
 async def add_sessions(store: Store, ids: list[str], now: float) -> None:
@@ -108,53 +109,68 @@ def an_application() -> web.Application:
     return create_app(compose(settings, sinks))
 
 
-def scrape(app: web.Application, accept: str) -> tuple[float, float]:
-    """The median CPU seconds to collect all metrics, and to encode them."""
+def scrape(app: web.Application, accept: str, rounds: int) -> tuple[list[float], list[float]]:
+    """The CPU milliseconds to collect all metrics, and to encode them."""
     reading, writing = [], []
     encode, _ = choose_encoder(accept)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         begun = time.process_time()
         collected = Collected(app[METRICS].registry)
         read = time.process_time()
         encode(collected)
-        writing.append(time.process_time() - read)
-        reading.append(read - begun)
-    return median(reading), median(writing)
+        writing.append(1e3 * (time.process_time() - read))
+        reading.append(1e3 * (read - begun))
+    return reading, writing
 
 
-async def main() -> None:
+async def measure(sessions: int, rounds: int) -> tuple[FigureTable, FigureTable]:
     app = an_application()
     watched = (
-        Watched("no listeners", MemoryStore(SteadyClock()), logging.INFO),
+        Watched(ALONE, MemoryStore(SteadyClock()), logging.INFO),
         Watched("all listeners, no logging", app[STORE], logging.ERROR),
         Watched("all listeners, LOG_LEVEL=info", app[STORE], logging.INFO),
     )
     gc.collect()
     gc.disable()  # its pauses do not depend on the listeners
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for one in watched:
-            await one.round()
-    alone = median(watched[0].took)
-    print(f"{SESSIONS} sessions with {len(SERVICES)} services; CPU microseconds per change, median")
+            await one.round(sessions)
+    return changes(watched), await scrapes(app, sessions, rounds)
+
+
+def changes(watched: Sequence[Watched]) -> FigureTable:
+    figures = []
     for one in watched:
-        print(f"{one.name:<44} {1e6 * median(one.took):6.1f}  {times(median(one.took), alone)}")
+        goal = None if one.name == ALONE else Goal(of=Compared.RATIO, most=2.0)
+        took = [1e6 * seconds for seconds in one.took]
+        figures.append(Figure.of("a change", one.name, took, "us", floor=ALONE, goal=goal))
+    return FigureTable(title="CPU of a change of a session with 3 services", figures=figures)
+
+
+async def scrapes(app: web.Application, sessions: int, rounds: int) -> FigureTable:
     log_from(logging.ERROR)
-    await add_sessions(app[STORE], [f"ses_{number:026}" for number in range(SESSIONS)], time.time())
-    print(f"\nA scrape of /metrics with {SESSIONS} sessions; CPU milliseconds, median; x a change without listeners")
-    print(f"{'':44} {'read':>6}  {'':7} {'encoded'}")
-    show_scrapes(app, f"{len(SERVICES)} types, 1 profile", alone)
+    await add_sessions(app[STORE], [f"ses_{number:026}" for number in range(sessions)], time.time())
+    figures = [*scrape_figures(app, f"{len(SERVICES)} types, 1 profile", rounds)]
     for number in range(VALUES_MAX):
         app[METRICS].sessions.expect_type(f"type {number}")
         app[METRICS].sessions.expect_profile(f"profile {number}")
-    show_scrapes(app, f"{VALUES_MAX} of each, the maximum", alone)
+    figures += scrape_figures(app, f"{VALUES_MAX} of each, the maximum", rounds)
+    return FigureTable(title=f"CPU of a scrape of /metrics with {sessions} sessions", figures=figures)
 
 
-def show_scrapes(app: web.Application, what: str, alone: float) -> None:
+def scrape_figures(app: web.Application, what: str, rounds: int) -> Iterator[Figure]:
     for kind, accept in (("plain text", "text/plain"), ("OpenMetrics", OPENMETRICS)):
-        read, written = scrape(app, accept)
-        took = "  ".join(f"{1e3 * seconds:6.1f}  {times(seconds, alone):<7}" for seconds in (read, written))
-        print(f"{what + ', ' + kind:<44} {took}".rstrip())
+        for work, took in zip(("read", "encoded"), scrape(app, accept, rounds), strict=True):
+            yield Figure.of(work, f"{what}, {kind}", took, "ms")
+
+
+def main() -> None:
+    command = BenchmarkCommand("watching", __doc__)
+    command.add_size("sessions", SESSIONS, QUICK_SESSIONS)
+    command.add_size("rounds", ROUNDS, QUICK_ROUNDS)
+    asked = command.read()
+    command.finish(*asyncio.run(measure(asked.sessions, asked.rounds)))
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    main()
