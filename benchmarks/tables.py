@@ -146,10 +146,10 @@ def goal_text(goal: Goal, unit: str) -> str:
 def _limit(of: Compared, value: float, unit: str) -> str:
     match of:
         case Compared.RATIO | Compared.P99_RATIO:
-            return f"x {value:g}"
+            return f"x {value:.3g}"
         case Compared.P99_TO_MEDIAN:
-            return f"{value:g} x p50"
+            return f"{value:.3g} x p50"
         case Compared.MORE | Compared.P99_MORE:
-            return f"floor + {value:g} {unit}".rstrip()
+            return f"floor + {value:.3g} {unit}".rstrip()
         case Compared.VALUE | Compared.P99:
-            return f"{value:g} {unit}".rstrip()
+            return f"{value:.3g} {unit}".rstrip()

@@ -87,13 +87,13 @@ async def add_sessions(store: Store, ids: list[str], now: float) -> None:
         await store.add(Session(session_id, session_id, User("alice"), now, SERVICES, owner="dev"))
 
 
-def a_course(at: float) -> Iterator[Event]:
-    """The events of a session whose user joins and leaves."""
+def a_course(at: float, services: int = len(SERVICES)) -> Iterator[Event]:
+    """The events of a session with so many services whose user joins and leaves."""
     yield ev.RoomRequested(at)
     yield ev.ManagerDispatched(at, 1, "sm-manager-1")
     yield ev.RoomCreated(at, "RM_1")
     yield ev.ParticipantSeen(at, ParticipantInfo("sm-manager-1", "PA_manager"))
-    for entry in range(len(SERVICES)):
+    for entry in range(services):
         yield ev.InviteStarted(at, entry, 1, 1, f"sm-service-{entry}", f"inv_{entry}")
         yield ev.InviteAccepted(at, entry, 1, 1)
         yield ev.ParticipantSeen(at, ParticipantInfo(f"sm-service-{entry}", f"PA_{entry}"))
