@@ -203,9 +203,11 @@ class Watcher:
             replaced = may_be_replaced(participant.disconnect_reason)
             self._enqueue_left(participant_in_room(participant), replaced=replaced)
 
-    def _enqueue_left(self, gone: ParticipantInfo, *, replaced: bool) -> None:
+    def _enqueue_left(self, gone: ParticipantInfo, *, replaced: bool, may_return: bool = False) -> None:
         at, by = self._clock(), self._identity
-        self._inbox.put_nowait(ev.ParticipantLeft(at, gone.identity, gone.sid, replaced=replaced, seen_by=by))
+        self._inbox.put_nowait(
+            ev.ParticipantLeft(at, gone.identity, gone.sid, replaced=replaced, seen_by=by, may_return=may_return)
+        )
 
     def _on_reconnecting(self) -> None:
         """Give up after RECONNECT_TIMEOUT: the node may be dead, and another manager may get into the room."""
@@ -220,9 +222,12 @@ class Watcher:
             self._giving_up = None
         self._enqueue_present()
         present = (self._room.local_participant, *self._room.remote_participants.values())
-        for gone in self._attendance.reconnected(participant.sid for participant in present):
+        missing = self._attendance.reconnected(participant.sid for participant in present)
+        was_cut_off = any(gone.identity == self._identity for gone in missing)  # it is another participant now
+        for gone in missing:
             if gone.identity != self._identity:
-                self._enqueue_left(gone, replaced=gone.identity in self._room.remote_participants)
+                is_back = gone.identity in self._room.remote_participants
+                self._enqueue_left(gone, replaced=is_back, may_return=was_cut_off)
 
     async def _on_rpc(self, call: rtc.RpcInvocationData) -> str:
         """Handle an RPC of a service. LiveKit guarantees the caller's identity; the response is our acknowledgement."""

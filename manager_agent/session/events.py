@@ -93,6 +93,8 @@ class ParticipantLeft(Frozen):
     """It was put out by another participant that has joined under the same identity, or that is not ruled out."""
     seen_by: str | None = None
     """The identity of the manager that saw it leave; None: a webhook reported it."""
+    may_return: bool = False
+    """The manager was cut off too, as by the end of a LiveKit node, and is back first."""
 
 
 class RoomListed(Frozen):

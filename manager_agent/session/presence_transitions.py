@@ -19,6 +19,7 @@ from manager_agent.session.service_transitions import (
     fail_unseen_services,
     lost,
     make_stale,
+    service_cut_off,
     service_left,
     service_seen,
     with_attempt,
@@ -152,6 +153,8 @@ def participant_left(session: Session, event: ev.ParticipantLeft) -> Session:
         return presence.left(event.sid, event.at, by, is_watched=session.may_be_watched(presence, event.at))
 
     left = _left(session, event.identity, leave, event.at)
+    if event.may_return and left is not session:
+        left = service_cut_off(left, event.identity, event.at)
     return replace(left, user_left_at=session.user_left_at) if event.aborted else left
 
 

@@ -13,6 +13,10 @@ from manager_agent.session.session import Session
 
 REJOIN_GRACE = 0.5
 """Seconds for a service that left to return before another is invited: the SDK may only be reconnecting."""
+CUT_OFF_GRACE = 10.0
+"""The same for a service that was cut off together with the manager: two tries of an SDK to connect anew."""
+CUT_OFF_SHARE = 1 / 2
+"""The most of a session's replacement timeout that this takes: the rest is for another one."""
 
 
 def failed_at(attempt: Attempt) -> float | None:
@@ -24,6 +28,11 @@ def failed_at(attempt: Attempt) -> float | None:
     if attempt.never_joined:
         return attempt.timeline.failed
     return attempt.refused_at if attempt.refused else None
+
+
+def returns_until(session: Session, cut_off_at: float) -> float:
+    """Until when a service that was cut off is not replaced, because it may come back by itself."""
+    return cut_off_at + min(CUT_OFF_GRACE, session.limits.replacement_timeout * CUT_OFF_SHARE)
 
 
 def again_at(attempt: Attempt) -> float:

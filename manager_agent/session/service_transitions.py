@@ -16,6 +16,7 @@ from manager_agent.session.deadlines import appearance_deadlines
 from manager_agent.session.events import Evidence, ParticipantInfo, ReadyOn, Signal
 from manager_agent.session.participant import Presence, StaleParticipant
 from manager_agent.session.required_service import RequiredService
+from manager_agent.session.retries import returns_until
 from manager_agent.session.session import Session
 
 STATE_ATTRIBUTE = "session.state"
@@ -218,6 +219,17 @@ def service_left(session: Session, entry: int, presence: Presence, at: float) ->
         return session
     left = replace(attempt, presence=presence)
     return with_attempt(session, entry, lost(left, at) if attempt.presence.here and not presence.here else left)
+
+
+def service_cut_off(session: Session, identity: str, at: float) -> Session:
+    """What has left, if it is a service, lost its connection together with others, and may be about to return."""
+    entry = session.entry_of(identity)
+    attempt = None if entry is None else session.services[entry].current
+    if entry is None or attempt is None or not attempt.lost:
+        return session
+    return with_attempt(
+        session, entry, replace(attempt, held_until=max(attempt.held_until, returns_until(session, at)))
+    )
 
 
 def lost(attempt: Attempt, at: float) -> Attempt:

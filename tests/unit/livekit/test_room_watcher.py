@@ -1,0 +1,75 @@
+"""What the manager in a room makes of its SDK's reconnects."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from livekit import rtc
+
+from manager_agent.livekit.room_watcher import Watcher
+from manager_agent.session import events as ev
+
+pytestmark = pytest.mark.unit
+
+MANAGER, SERVICE, OTHER = "sm-manager-1", "sm-asr-1", "sm-llm-1"
+
+
+def a_participant(identity: str, sid: str) -> SimpleNamespace:
+    kind, state = rtc.ParticipantKind.PARTICIPANT_KIND_STANDARD, rtc.ParticipantState.PARTICIPANT_STATE_ACTIVE
+    return SimpleNamespace(identity=identity, sid=sid, kind=kind, state=state, attributes={}, joined_at=None)
+
+
+class RoomOfOurs:
+    """What the SDK shows of a room."""
+
+    def __init__(self) -> None:
+        self.local_participant = a_participant(MANAGER, "PA_1")
+        self.remote_participants = {
+            one.identity: one for one in (a_participant(SERVICE, "PA_2"), a_participant(OTHER, "PA_3"))
+        }
+
+
+@pytest.fixture
+def room() -> RoomOfOurs:
+    return RoomOfOurs()
+
+
+@pytest.fixture
+def watcher(room: RoomOfOurs, monkeypatch: pytest.MonkeyPatch) -> Watcher:
+    """In this room, with all who are there seen, while the SDK reconnects."""
+    monkeypatch.setattr(rtc, "Room", lambda: room)
+    unused: Any = None
+    watcher = Watcher(
+        session_id="s1",
+        identity=MANAGER,
+        store=unused,
+        recording=unused,
+        clock=lambda: 1.0,
+        budget=unused,
+        rooms=unused,
+        slots=unused,
+    )
+    watcher._enqueue_present()
+    watcher._attendance.reconnecting()
+    return watcher
+
+
+def left(watcher: Watcher) -> dict[str, tuple[bool, bool]]:
+    """Who was reported to have left: whether another participant has the identity, and whether it may return."""
+    events = [watcher._inbox.get_nowait() for _ in range(watcher._inbox.qsize())]
+    return {one.identity: (one.replaced, one.may_return) for one in events if isinstance(one, ev.ParticipantLeft)}
+
+
+def test_those_who_were_cut_off_with_the_manager_may_return(watcher: Watcher, room: RoomOfOurs) -> None:
+    room.local_participant = a_participant(MANAGER, "PA_4")
+    room.remote_participants = {OTHER: a_participant(OTHER, "PA_5")}
+    watcher._on_reconnected()
+    assert left(watcher) == {SERVICE: (False, True), OTHER: (True, True)}
+
+
+def test_those_who_left_while_the_manager_kept_its_place_are_gone(watcher: Watcher, room: RoomOfOurs) -> None:
+    del room.remote_participants[SERVICE]
+    watcher._on_reconnected()
+    assert left(watcher) == {SERVICE: (False, False)}
