@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from http_api import VERSION
 from http_api.access.api_keys import digest_of
 from http_api.settings.complaint import BadSettings
 from http_api.settings.secret_values import kept_from_logs, secret_values, short_secrets
@@ -267,10 +266,6 @@ def test_every_time_limit_has_a_setting(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setenv(name, str(seconds))
     limits = Settings.load().limits()
     assert [getattr(limits, name) for name in limits.__struct_fields__] == [1, 2, 3, 4, 5, 6, 7]
-
-
-def test_the_version_is_that_of_the_project() -> None:
-    assert f'version = "{VERSION}"' in (ROOT / "pyproject.toml").read_text()
 
 
 @pytest.mark.usefixtures("keys")
