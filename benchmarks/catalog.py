@@ -24,6 +24,7 @@ BENCHMARKS = (
     ListedBenchmark("watching", is_short=True),
     ListedBenchmark("feed", is_short=True),
     ListedBenchmark("log_shipping"),
+    ListedBenchmark("requests"),
     ListedBenchmark("overload"),
     ListedBenchmark("room_flood"),
     ListedBenchmark("longest_step"),

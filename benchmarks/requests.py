@@ -95,14 +95,12 @@ class LoadedServer:
         cpu_us = 1e6 * (footprint(self.child.pid).cpu_s - before) / done.count
         self.rounds.setdefault((answer.work, connections), []).append(LoadRound(done, cpu_us))
 
-    async def check(self) -> list[WorkCheck]:
+    async def check(self, name: str) -> WorkCheck:
         """Whether it still answers as it did before."""
         async with asking(self.port, self.key) as http:
             now = [await recorded(http, one.method, one.path) for one in self.answers]
-        return [
-            WorkCheck(f"{then.work} at port {self.port} is answered as before", then.fixed == after.fixed)
-            for then, after in zip(self.answers, now, strict=True)
-        ]
+        same = [then.fixed == after.fixed for then, after in zip(self.answers, now, strict=True)]
+        return WorkCheck(f"answers are as before: {name}", all(same), f"{sum(same)} of {len(same)}")
 
 
 def asking(port: int, key: str) -> aiohttp.ClientSession:
@@ -195,7 +193,7 @@ async def measure(
         for _ in range(rounds):
             for server in parts.values():
                 await server.do_round(server.answers[0], max(connections), seconds, folder)
-        checks = [check for server in (*compared.values(), *parts.values()) for check in await server.check()]
+        checks = [await server.check(name) for group in (compared, parts) for name, server in group.items()]
     return compared, parts, checks
 
 

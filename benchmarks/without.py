@@ -28,11 +28,12 @@ class NoSpan:
     end = nothing
 
 
-class OnlyAdmission(web.Application):
-    """Has no middleware but the one that identifies the caller. livekit-agents has an application too."""
+APPLICATION = web.Application
 
-    def __init__(self, *, middlewares: Sequence[Any] = (), **options: Any) -> None:
-        super().__init__(middlewares=[one for one in middlewares if one is admit], **options)
+
+def only_admission(*, middlewares: Sequence[Any] = (), **options: Any) -> web.Application:
+    """An application with no middleware but the one that identifies the caller. livekit-agents has one too."""
+    return APPLICATION(middlewares=[one for one in middlewares if one is admit], **options)
 
 
 PARTS: dict[str, dict[str, Any]] = {
@@ -41,7 +42,7 @@ PARTS: dict[str, dict[str, Any]] = {
     "tracing": {"http_api.observability.middleware.RequestSpan": NoSpan},
     "redaction": {"http_api.observability.logs.setup.redactor": lambda _secrets: lambda _logger, _method, event: event},
     "middlewares": {
-        "aiohttp.web.Application": OnlyAdmission,
+        "aiohttp.web.Application": only_admission,
         "http_api.app._completing": lambda _: nothing_awaited,
     },
 }
