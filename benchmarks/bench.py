@@ -63,9 +63,9 @@ def run_all(names: Sequence[str], folder: Path, *, quick: bool) -> list[str]:
 
 
 def read_results(folder: Path, names: Sequence[str]) -> list[BenchmarkResult]:
-    """Those that there are: a benchmark that ended before it had one keeps its place in the document as it was."""
+    """Those of whole runs that there are: without one, a benchmark keeps its place in the document as it was."""
     paths = (folder / f"{name}.json" for name in names)
-    return [BenchmarkResult.read(path) for path in paths if path.exists()]
+    return [result for path in paths if path.exists() and not (result := BenchmarkResult.read(path)).quick]
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ class ListedBenchmark:
 
 
 BENCHMARKS = (
+    ListedBenchmark("process_start"),
     ListedBenchmark("room_cost"),
     ListedBenchmark("join_latency"),
     ListedBenchmark("replacement"),

@@ -4,37 +4,34 @@
 
 Each round starts four processes one after another: the session manager, with a real livekit-server, until /readyz
 answers 200; Python that imports service_kit; and for each of them its floor, which is Python that only imports the
-libraries they are made of. Memory is measured REST seconds later, from outside.
+libraries they are made of. Memory is measured seconds later, from outside.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
-import math
-import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
 import psutil
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.child import START_TIMEOUT, Child, run, running
-from benchmarks.measuring import MB, times
+from benchmarks.command import BenchmarkCommand
+from benchmarks.measuring import MB
+from benchmarks.result import Compared, Figure, FigureTable, Goal
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 
 LIBRARIES = ("aiohttp.web", "pydantic", "livekit.rtc", "livekit.api")
 KIT_LIBRARIES = ("aiohttp.web", "pydantic", "livekit.rtc", "jwt")
 MANAGER, KIT = "session manager", "service_kit"
 FLOORS = {MANAGER: "its libraries", KIT: "the kit's libraries"}
-REST = 3.0
+ROUNDS, QUICK_ROUNDS = 7, 1
+REST, QUICK_REST = 3.0, 0.0
 """Seconds. What is loaded in the background is loaded by then."""
 POLL_INTERVAL = 0.02
 
@@ -55,24 +52,41 @@ class ProcessStart:
 
 Found = dict[str, list[ProcessStart]]
 """The rounds of each process."""
-FIGURES = {
-    "ready_s": "start until ready, s",
-    "cpu_s": "  CPU of it, s",
-    "import_s": "  the imports of it, s",
-    "pss_mb": "memory at rest, PSS MB",
-    "rss_mb": "  the same, RSS MB",
-}
 
 
-async def imported(modules: Sequence[str], log: Path) -> ProcessStart:
+@dataclass(frozen=True, slots=True)
+class StartLine:
+    """What the table has of a process."""
+
+    work: str
+    unit: str
+    value: Callable[[ProcessStart], float | None]
+    goal: Goal | None = None
+    """Of the session manager."""
+    kit_goal: Goal | None = None
+
+
+LINES = (
+    StartLine(
+        "start until ready", "s", lambda one: one.ready_s,
+        goal=Goal(of=Compared.MORE, most=0.3), kit_goal=Goal(of=Compared.MORE, most=0.25),
+    ),
+    StartLine("CPU of it", "s", lambda one: one.cpu_s),
+    StartLine("the imports of it", "s", lambda one: one.import_s),
+    StartLine("memory at rest, PSS", "MB", lambda one: one.pss_mb, goal=Goal(of=Compared.MORE, most=25)),
+    StartLine("memory at rest, RSS", "MB", lambda one: one.rss_mb),
+)  # fmt: skip
+
+
+async def imported(modules: Sequence[str], log: Path, rest: float) -> ProcessStart:
     """Import the modules in a new process."""
     begun = time.monotonic()
     async with running("benchmarks.imported", *modules, log=log) as child:
         took = float(await child.receive())
-        return await at_rest(child, time.monotonic() - begun, took)
+        return await at_rest(child, time.monotonic() - begun, took, rest)
 
 
-async def managed(livekit: LiveKitServer, deployment: str, log: Path) -> ProcessStart:
+async def managed(livekit: LiveKitServer, deployment: str, log: Path, rest: float) -> ProcessStart:
     """Start a session manager, as a deployment of its own: it waits for no other process."""
     port = free_port()
     environment = {
@@ -85,7 +99,7 @@ async def managed(livekit: LiveKitServer, deployment: str, log: Path) -> Process
     begun = time.monotonic()
     async with running("http_api", "--dev", log=log, environment=environment) as child:
         await child.meanwhile(ready(f"http://127.0.0.1:{port}/readyz"))
-        return await at_rest(child, time.monotonic() - begun, None)
+        return await at_rest(child, time.monotonic() - begun, None, rest)
 
 
 async def ready(url: str) -> None:
@@ -101,25 +115,25 @@ async def ready(url: str) -> None:
             await asyncio.sleep(POLL_INTERVAL)
 
 
-async def at_rest(child: Child, ready_s: float, import_s: float | None) -> ProcessStart:
+async def at_rest(child: Child, ready_s: float, import_s: float | None, rest: float) -> ProcessStart:
     process = psutil.Process(child.pid)
     cpu = process.cpu_times()
-    await asyncio.sleep(REST)
+    await asyncio.sleep(rest)
     memory = process.memory_full_info()
     return ProcessStart(ready_s, cpu.user + cpu.system, import_s, memory.pss / MB, memory.rss / MB)
 
 
-async def measure(rounds: int, folder: Path) -> Found:
+async def measure(rounds: int, rest: float, folder: Path) -> Found:
     found: Found = {name: [] for pair in FLOORS.items() for name in pair}
     async with AsyncExitStack() as stack:
         server = LiveKitServer(find_or_build(), port=free_port(), webhook_url=None, log=folder / "livekit.log")
         livekit = await stack.enter_async_context(server)
         for number in range(rounds + 1):
             one = {
-                FLOORS[MANAGER]: await imported(LIBRARIES, folder / "floor.log"),
-                MANAGER: await managed(livekit, f"round-{number}", folder / "manager.log"),
-                FLOORS[KIT]: await imported(KIT_LIBRARIES, folder / "floor.log"),
-                KIT: await imported(("service_kit",), folder / "kit.log"),
+                FLOORS[MANAGER]: await imported(LIBRARIES, folder / "floor.log", rest),
+                MANAGER: await managed(livekit, f"round-{number}", folder / "manager.log", rest),
+                FLOORS[KIT]: await imported(KIT_LIBRARIES, folder / "floor.log", rest),
+                KIT: await imported(("service_kit",), folder / "kit.log", rest),
             }
             for name, start in one.items():
                 if number:  # the first round reads the files from disk, and may compile them
@@ -127,43 +141,25 @@ async def measure(rounds: int, folder: Path) -> Found:
     return found
 
 
-def median(starts: Sequence[ProcessStart], figure: str) -> float:
-    """NaN where there is none."""
-    values = [value for start in starts if (value := getattr(start, figure)) is not None]
-    return statistics.median(values) if values else math.nan
-
-
-def cell(starts: Sequence[ProcessStart], figure: str) -> str:
-    """The median, and the least to the most."""
-    values = [value for start in starts if (value := getattr(start, figure)) is not None]
-    return f"{statistics.median(values):.2f}  ({min(values):.2f} to {max(values):.2f})" if values else ""
-
-
-def show(found: Found) -> None:
-    rounds = len(found[MANAGER])
-    table = Table(title=f"A process without rooms: median of {rounds} rounds (least to most)")
-    for title in ("process", "figure", "floor", "measured", "difference", "ratio"):
-        table.add_column(title, justify="left" if title in ("process", "figure") else "right")
+def figures(found: Found) -> Iterator[Figure]:
     for name, floor in FLOORS.items():
-        for figure, title in FIGURES.items():
-            low, high = median(found[floor], figure), median(found[name], figure)
-            if not math.isnan(high):
-                shown = (cell(found[floor], figure), cell(found[name], figure), f"{high - low:+.2f}", times(high, low))
-                table.add_row(name, title, *shown)
-        table.add_section()
-    Console(width=120).print(table)
+        for line in LINES:
+            goal = line.goal if name == MANAGER else line.kit_goal
+            for by, compared, to_reach in ((floor, None, None), (name, floor, goal)):
+                values = [value for start in found[by] if (value := line.value(start)) is not None]
+                if values:
+                    work = f"{name}: {line.work}"
+                    yield Figure.of(work, by, values, line.unit, floor=compared, goal=to_reach)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="write the figures of every round into this file")
-    arguments = parser.parse_args()
+    command = BenchmarkCommand("process_start", __doc__)
+    command.add_size("rounds", ROUNDS, QUICK_ROUNDS)
+    command.add_size("rest", REST, QUICK_REST, "seconds until memory is measured")
+    asked = command.read()
     with tempfile.TemporaryDirectory() as folder:
-        found = run(measure(arguments.rounds, Path(folder)))
-    show(found)
-    if arguments.json is not None:
-        arguments.json.write_text(json.dumps({name: list(map(asdict, starts)) for name, starts in found.items()}))
+        found = run(measure(asked.rounds, asked.rest, Path(folder)))
+    command.finish(FigureTable(title="A process without rooms", figures=[*figures(found)]))
 
 
 if __name__ == "__main__":

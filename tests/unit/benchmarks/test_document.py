@@ -35,10 +35,10 @@ MACHINE_OF_TEST = Machine(
 )
 
 
-def result(name: str) -> BenchmarkResult:
+def result(name: str, *, quick: bool = False) -> BenchmarkResult:
     table = FigureTable(title="Joins", figures=[Figure(work="a join", by="ours", value=7)])
     return BenchmarkResult(
-        name=name, tables=[table], checks=[], options={}, quick=False, seconds=1, machine=MACHINE_OF_TEST
+        name=name, tables=[table], checks=[], options={}, quick=quick, seconds=1, machine=MACHINE_OF_TEST
     )
 
 
@@ -80,3 +80,8 @@ def test_every_benchmark_is_listed() -> None:
 def test_results_are_read_where_there_are_any(tmp_path: Path) -> None:
     result("joins").write(tmp_path / "joins.json")
     assert [one.name for one in bench.read_results(tmp_path, ["joins", "leaves"])] == ["joins"]
+
+
+def test_results_of_quick_runs_are_not_read(tmp_path: Path) -> None:
+    result("joins", quick=True).write(tmp_path / "joins.json")
+    assert not bench.read_results(tmp_path, ["joins"])
