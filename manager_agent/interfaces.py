@@ -17,11 +17,15 @@ INTERNET = (AddressFamily.AF_INET, AddressFamily.AF_INET6)
 
 def has_interface() -> bool:
     """Whether an interface besides loopback is up with an address that WebRTC gathers as a candidate: any but IPv6's
-    link-local ones. A service or user on another machine is not looked at."""
-    states = psutil.net_if_stats()
+    link-local ones. True too if the interfaces may not be listed here, as in some sandboxes: nothing depends on the
+    answer but advice. A service or user on another machine is not looked at."""
+    try:
+        states, addresses_of = psutil.net_if_stats(), psutil.net_if_addrs()
+    except OSError:
+        return True
     return any(
         (state := states.get(name)) is not None and state.isup and any(_is_candidate(one) for one in addresses)
-        for name, addresses in psutil.net_if_addrs().items()
+        for name, addresses in addresses_of.items()
     )
 
 

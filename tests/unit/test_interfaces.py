@@ -41,3 +41,12 @@ def test_an_interface_that_vanishes_meanwhile_does_not_count(monkeypatch: pytest
     monkeypatch.setattr(psutil, "net_if_addrs", lambda: {"eth0": [Values(family=V4, address="10.0.0.7")]})
     monkeypatch.setattr(psutil, "net_if_stats", dict)
     assert has_interface() is False
+
+
+@pytest.mark.parametrize("refused", ["net_if_addrs", "net_if_stats"])
+def test_no_interface_is_missed_where_they_may_not_be_listed(refused: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(psutil, refused, refuse)
+    assert has_interface() is True
