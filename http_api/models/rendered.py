@@ -35,8 +35,13 @@ class RenderedSessions:
         return made
 
     def follow(self, change: Change) -> None:
-        """A listener for the store: forget a session that was removed."""
-        if change.after is None:
+        """A listener for the store: forget a session that was removed, or that may be another under the same revision.
+        It may be if Redis has lost a write that was shown here, and another replica has written since."""
+        before, after = change.before, change.after
+        may_be_another = (
+            change.is_remote and before is not None and after is not None and after.revision <= before.revision
+        )
+        if after is None or may_be_another:
             self.forget(change.session_id)
 
     def forget(self, session_id: str) -> None:

@@ -57,3 +57,25 @@ def test_a_rendered_session_is_forgotten_when_it_is_removed() -> None:
     assert rendered.characters > 0
     rendered.follow(Change("a", asked, None))
     assert rendered.characters == 0
+
+
+def test_a_rendered_session_is_forgotten_when_redis_has_another_under_its_revision() -> None:
+    rendered, asked = RenderedSessions(), session("a")
+    lost, written = (
+        after(asked, *managed(), event) for event in (ev.SessionClosed(START + 1), ev.SessionClosed(START + 2))
+    )
+    assert lost.revision == written.revision
+    rendered.of(lost)
+    rendered.follow(Change("a", lost, written, is_remote=True))
+    assert rendered.of(written) == SessionView.json_of(written)
+
+
+def test_a_session_that_redis_has_set_back_is_rendered_anew() -> None:
+    rendered, asked = RenderedSessions(), session("a")
+    lost, written = (
+        after(asked, *managed(), event) for event in (ev.SessionClosed(START + 1), ev.SessionClosed(START + 2))
+    )
+    rendered.of(lost)
+    rendered.follow(Change("a", lost, asked, is_remote=True))
+    rendered.follow(Change("a", asked, written, is_remote=True))
+    assert rendered.of(written) == SessionView.json_of(written)
