@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from aiohttp import web
 
@@ -62,7 +62,7 @@ class ShownSession:
     """A session as a caller may see it."""
 
     revision: int
-    json: str
+    json: str = field(repr=False)
     """Of a SessionView or SessionWithToken."""
 
 
