@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from benchmarks.command import BenchmarkCommand
 from benchmarks.result import Figure, FigureTable
 from http_api.access.principals import DEVELOPER
+from http_api.models.rendered import RenderedSessions
 from http_api.observability.upstreams import Upstreams
 from http_api.streams.subscribers import FeedReaders, Reader
 from manager_agent.clock import SteadyClock
@@ -62,7 +63,7 @@ class FeedBench:
 async def feed_bench(readers: int, ids: list[str], stack: ExitStack) -> FeedBench:
     clock = SteadyClock()
     store = MemoryStore(clock)
-    feed = FeedReaders(store, Registry(clock, store.in_use), Upstreams((), clock), clock)
+    feed = FeedReaders(store, RenderedSessions(), Registry(clock, store.in_use), Upstreams((), clock), clock)
     store.listen(feed.tell)
     asked = Session("", "", User("alice"), clock(), SERVICES, owner=DEVELOPER.name)
     for session_id in ids:

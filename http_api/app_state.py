@@ -84,7 +84,7 @@ def provide(app: web.Application, components: Components) -> None:
     app[CALLBACKS] = callbacks = callbacks_of(components, signing_keys=authenticator.signing_keys)
     app[UPSTREAMS] = upstreams = upstreams_of(components, app[REPLICA_STATUS])
     app[RENDERED_SESSIONS] = rendered = RenderedSessions()
-    app[FEED] = feed = FeedReaders(store, registry, upstreams, clock, app[REPLICA_STATUS])
+    app[FEED] = feed = FeedReaders(store, rendered, registry, upstreams, clock, app[REPLICA_STATUS])
     app[IDEMPOTENCY_STORE] = IdempotencyStore(clock)
     app[SERVICE_QUOTAS] = ServiceQuotas(registry, per_caller=settings.services_per_caller, in_all=settings.services_max)
     app[WAITERS] = waiters = Waiters(settings.waiters_max)

@@ -49,10 +49,6 @@ class RenderedSessions:
         if kept is not None:
             self.characters -= len(kept[1])
 
-    def clear(self) -> None:
-        self._kept.clear()
-        self.characters = 0
-
 
 RENDERED_SESSIONS = web.AppKey("RENDERED_SESSIONS", RenderedSessions)
-"""For responses about one session: clients ask for theirs again and again."""
+"""For every response and stream with sessions: clients ask for theirs again and again, and all follow the same."""

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from http_api.app_keys import STORE
-from http_api.models.responses import SessionView
+from http_api.models.rendered import RENDERED_SESSIONS, RenderedSessions
 from http_api.resources.ownership import session_of
 from http_api.stopping import STOPPING, TimeLimits
 from http_api.streams.event_stream import EventStream, event_stream, head
@@ -33,11 +33,14 @@ async def follow(request: web.Request) -> web.StreamResponse:
         return head()
     async with event_stream(request) as stream:
         with suppress(UnknownSession, NotActing):  # no longer stored, or another process's
-            await _tell(request.app[STORE], stream, session.session_id, seen, request.app[STOPPING].polls)
+            store, rendered = request.app[STORE], request.app[RENDERED_SESSIONS]
+            await _tell(store, rendered, stream, session.session_id, seen, request.app[STOPPING].polls)
     return stream.response
 
 
-async def _tell(store: Store, stream: EventStream, session_id: str, seen: str | None, limits: TimeLimits) -> None:
+async def _tell(
+    store: Store, rendered: RenderedSessions, stream: EventStream, session_id: str, seen: str | None, limits: TimeLimits
+) -> None:
     """Send the session whenever its revision differs from the one last seen, until it is over or `limits` are reached.
     Raises ConnectionError when the client is gone or does not keep up, and UnknownSession."""
     over = False
@@ -48,7 +51,7 @@ async def _tell(store: Store, stream: EventStream, session_id: str, seen: str | 
         except TimeoutError:
             break
         seen, over = str(session.revision), session.over
-        await stream.send(SessionView.json_of(session), id=seen)
+        await stream.send(rendered.of(session), id=seen)
     await stream.end()
 
 

@@ -114,16 +114,17 @@ class FeedReaders:
     def __init__(
         self,
         store: Store,
+        rendered: RenderedSessions,
         registry: Registry,
         upstreams: Upstreams,
         clock: Clock,
         replica: Callable[[], ReplicaStatus] | None = None,
     ) -> None:
-        """`replica`: what is known of the replicas; None: there are no others."""
-        self._store, self._registry, self._upstreams, self._clock = store, registry, upstreams, clock
+        """`rendered` follows the store itself. `replica`: what is known of the replicas; None: there are no others."""
+        self._store, self._rendered = store, rendered
+        self._registry, self._upstreams, self._clock = registry, upstreams, clock
         self._replica = replica
         self._readers: set[Reader] = set()
-        self._rendered = RenderedSessions()
         self.services = SeenServices()
         """The services at the last check, for readers that may see them."""
         self._tasks = Tasks()
@@ -150,16 +151,12 @@ class FeedReaders:
             yield reader
         finally:
             self._readers.discard(reader)
-            if not self._readers:
-                self._rendered.clear()
 
     def tell(self, change: Change) -> None:
         """Note the change for every reader that may see the session, if clients can see it."""
         if not self._readers:
             return
         for part in change.parts:
-            if isinstance(part, SessionForgotten):
-                self._rendered.forget(change.session_id)
             if isinstance(part, SessionOpened | SessionRestored | Revised | SessionForgotten):
                 self._note(change.session)
 
