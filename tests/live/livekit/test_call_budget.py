@@ -1,0 +1,45 @@
+"""How many calls of LiveKit's server API each act costs: a look at the room, and the act."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from manager_agent.frozen import replace
+from manager_agent.livekit.server_api import Rooms
+from tests.live.conftest import KEY, SECRET
+from tests.livekit_proxy import LiveKitProxy
+from tests.unit import sessions as given
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+async def rooms(proxy: LiveKitProxy) -> AsyncIterator[Rooms]:
+    url = proxy.url
+    rooms = Rooms(url=url, services_url=url, api_key=KEY, api_secret=SECRET, agent_name="sm", deployment="default")
+    await rooms.start()
+    yield rooms
+    await rooms.aclose()
+
+
+async def test_each_act_is_a_look_and_a_call(rooms: Rooms, proxy: LiveKitProxy) -> None:
+    def calls() -> list[str]:
+        made = [call.method for call in proxy.calls]
+        proxy.calls.clear()
+        return made
+
+    session = given.a_session(given.JOINS)
+    sid = await rooms.create(session)
+    assert calls() == ["ListRooms", "CreateRoom"]
+    session = given.after(session, *given.created())
+    session = replace(session, room=replace(session.room, sid=sid))
+    await rooms.show_status(session)
+    assert calls() == ["ListRooms", "UpdateRoomMetadata"]
+    await rooms.dispatch_agent(session, "bot", "{}")
+    assert calls() == ["ListRooms", "CreateDispatch"]
+    await rooms.check()
+    assert calls() == ["ListRooms"]
+    await rooms.delete(session.room_name, sid=sid, session_id=session.session_id)
+    assert calls() == ["ListRooms", "DeleteRoom"]
