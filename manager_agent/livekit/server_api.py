@@ -33,6 +33,8 @@ CREATE_PAUSE = 0.2
 """Seconds until a LiveKit that could not serve at the moment is asked for a room again."""
 LOOK_PAUSES = 0.1, 1.0
 """Seconds until a room that we made is looked for again when LiveKit's list lacks it: lists may lag behind."""
+TAKEN_UP_TIMEOUT = 1
+"""Seconds for which LiveKit keeps a room that it was only asked to create so that it can be deleted, if it is empty."""
 OUTLIVES = 120
 """Seconds for which a room without humans outlives its manager, so that another process can continue its session."""
 
@@ -284,9 +286,13 @@ class Rooms(LiveKitCalls):
     async def _give_a_node(self, room: ListedRoom, session_id: str) -> bool:
         """Let a live node have this room, and return whether it does. LiveKit does not delete a room whose node was
         killed, or that has none: one that was at two nodes is stored again, without a node, when someone leaves it at
-        the second one. It takes such a room up when it is asked to create it."""
+        the second one. It takes such a room up when it is asked to create it.
+
+        If the room is gone after all, that makes a new one, which ends soon by itself: we can't tell it from another's.
+        """
+        request = api.CreateRoomRequest(name=room.name, empty_timeout=TAKEN_UP_TIMEOUT)
         async with self._calling(), self._act("create_room", session_id, room.name):
-            taken_up = await self._livekit.room.create_room(api.CreateRoomRequest(name=room.name))
+            taken_up = await self._livekit.room.create_room(request)
         return taken_up.sid == room.sid
 
     async def delete_what_came_back(self, session: Session, manager: str) -> None:
