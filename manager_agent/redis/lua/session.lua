@@ -2,7 +2,7 @@
 -- KEYS: the changelog, the session, all sessions, the counters, its room name; the records and the expiries of each kind
 -- of record that changes.
 -- ARGV: the write, as JSON (session_scripts.py); the session's form; its counters, as JSON; the changes of records as in
--- change_records.lua.
+-- record_group.lua.
 local CHANGES, SESSION, SESSIONS, COUNTERS, NAME = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local wanted = cjson.decode(ARGV[1])
 local form, counters = ARGV[2], ARGV[3]
