@@ -5,8 +5,11 @@ AgentServer uses none of it, and it took a third of the memory of the process an
 benchmarks/process_start.py. tests/unit/livekit/test_agents_sdk.py fails if a new version loads it all the same.
 """
 
+from manager_agent.deferred_modules import defer_modules
 from manager_agent.deferred_packages import deferred_packages
 
+AUDIO = ("AudioArrayBuffer", "AudioBuffer", "combine_frames", "merge_frames")
+defer_modules("livekit.agents.utils", {"audio": AUDIO})  # it loads numpy
 with deferred_packages("livekit.agents", "livekit.agents.utils.codecs"):
     from livekit.agents.ipc.job_executor import JobStatus
     from livekit.agents.job import JobContext, JobExecutorType, JobRequest, RunningJobInfo

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.live
 TOLD = "loaded: "
 NEVER_NEEDED = {
     "av": "codecs",
+    "numpy": "sounds that are mixed",
     "openai": "language models",
     "livekit.agents.cli": "the command line of agents",
     "livekit.agents.inference": "LiveKit's models",

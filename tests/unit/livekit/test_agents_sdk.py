@@ -11,7 +11,7 @@ from scripts.livekit_server import ROOT
 
 pytestmark = pytest.mark.unit
 
-NEVER_NEEDED = ("av", "openai", "livekit.agents.cli", "livekit.agents.llm", "livekit.agents.voice")
+NEVER_NEEDED = ("av", "numpy", "openai", "livekit.agents.cli", "livekit.agents.llm", "livekit.agents.voice")
 
 
 def run(script: str) -> str:
@@ -32,6 +32,7 @@ def test_the_rest_of_livekit_agents_can_be_had_later() -> None:
         "from manager_agent.livekit.agents_sdk import AgentServer\n"
         "from livekit.agents.voice import Agent\n"
         "from livekit import agents\n"
-        "print(agents.AgentServer is AgentServer, agents.Agent is Agent, agents.utils.codecs.AudioStreamDecoder)"
+        "print(agents.AgentServer is AgentServer, agents.Agent is Agent, agents.utils.codecs.AudioStreamDecoder)\n"
+        "print(agents.utils.combine_frames is agents.utils.audio.combine_frames)"
     )
-    assert whole == "True True <class 'livekit.agents.utils.codecs.decoder.AudioStreamDecoder'>"
+    assert whole == "True True <class 'livekit.agents.utils.codecs.decoder.AudioStreamDecoder'>\nTrue"
