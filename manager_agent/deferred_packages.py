@@ -16,18 +16,19 @@ def deferred_packages(*names: str) -> Iterator[None]:
     """Within the block, modules of these packages are imported without running the `__init__` of the package.
 
     It runs later, if anything else of the package is asked for: a name or a module that was not imported in the block.
-    A package that is already imported is left as it is.
+    A package that is already imported is left as it is. Other threads may import other packages meanwhile.
     """
-    finder = _DeferringFinder(names)
-    sys.meta_path.insert(0, finder)
+    if FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, FINDER)
+    deferred: list[ModuleType] = []
+    FINDER.deferring |= dict.fromkeys(names, deferred)
     try:
         yield
     finally:
-        sys.meta_path.remove(finder)
-        for package in finder.deferred:
+        for name in names:
+            FINDER.deferring.pop(name, None)
+        for package in deferred:
             package.__class__ = DeferredPackage
-        if finder.deferred and RUNNING_FINDER not in sys.meta_path:
-            sys.meta_path.insert(0, RUNNING_FINDER)
 
 
 class DeferredPackage(ModuleType):
@@ -49,20 +50,6 @@ def run(package: DeferredPackage) -> None:
     spec.loader.exec_module(package)
 
 
-class _DeferringFinder(MetaPathFinder):
-    """Finds the packages of a block."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = names
-        self.deferred: list[ModuleType] = []
-
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
-        spec = PathFinder.find_spec(name, path, target) if name in self._names else None
-        if spec is not None and spec.loader is not None:
-            spec.loader = _DeferringLoader(spec.loader, self.deferred)
-        return spec
-
-
 class _DeferringLoader(Loader):
     def __init__(self, loader: Loader, deferred: list[ModuleType]) -> None:
         self._loader, self._deferred = loader, deferred
@@ -74,10 +61,20 @@ class _DeferringLoader(Loader):
         self._deferred.append(module)
 
 
-class _RunningFinder(MetaPathFinder):
-    """Runs the `__init__` of a package before another module of it is imported, as Python does."""
+class _Finder(MetaPathFinder):
+    """Finds the packages of a block. Later it runs the `__init__` of such a package before another module of it is
+    imported, as Python does.
+
+    It is never removed: a thread that asks all finders at that moment would skip the one after it.
+    """
+
+    def __init__(self) -> None:
+        self.deferring: dict[str, list[ModuleType]] = {}
+        """Where to put the packages of the current blocks when they are found, by their names."""
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+        if (deferred := self.deferring.get(name)) is not None:
+            return _deferred_spec(PathFinder.find_spec(name, path, target), deferred)
         package = sys.modules.get(name.rpartition(".")[0])
         if not isinstance(package, DeferredPackage):
             return None
@@ -86,6 +83,12 @@ class _RunningFinder(MetaPathFinder):
         if module is None or module.__spec__ is None:
             return None
         return ModuleSpec(name, _LoadedAlready(module, module.__spec__))
+
+
+def _deferred_spec(spec: ModuleSpec | None, deferred: list[ModuleType]) -> ModuleSpec | None:
+    if spec is not None and spec.loader is not None:
+        spec.loader = _DeferringLoader(spec.loader, deferred)
+    return spec
 
 
 class _LoadedAlready(Loader):
@@ -99,4 +102,4 @@ class _LoadedAlready(Loader):
         module.__spec__ = self._spec
 
 
-RUNNING_FINDER = _RunningFinder()
+FINDER = _Finder()

@@ -118,3 +118,9 @@ def test_after_the_block_packages_are_imported_as_ever(package: str) -> None:
     with pytest.raises(ModuleNotFoundError), deferred_packages(package):
         importlib.import_module(f"{package}.missing")
     assert sys.meta_path == finders
+
+
+def test_no_finder_is_removed_that_another_thread_may_be_asking(package: str) -> None:
+    with deferred_packages(package):
+        finders = list(sys.meta_path)
+    assert sys.meta_path == finders
