@@ -106,7 +106,7 @@ class ManagerAgent:
         await drain(ends - loop.time())
 
     async def _run(self) -> None:
-        # In a thread: the import takes a second, in which the process serves already.
+        # In a thread: the import takes a while, in which the process serves already.
         make_server = await asyncio.to_thread(_imported_make_server)
         await self._acting.until_acting()
         while True:

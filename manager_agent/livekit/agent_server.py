@@ -1,5 +1,5 @@
-"""The livekit-agents AgentServer whose jobs run as coroutines. It takes as long to import as everything else together,
-so only agent.py does, once the process serves."""
+"""The livekit-agents AgentServer whose jobs run as coroutines. Only agent.py imports it, in a thread once the process
+serves: that takes a while."""
 
 from __future__ import annotations
 
