@@ -60,8 +60,7 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 def show_request_id(request: web.Request, response: web.StreamResponse) -> None:
-    """Add the request id just before the headers are sent. A stream's are sent before its handler
-    returns."""
+    """Add the request id just before the headers are sent. A stream's are sent before its handler returns."""
     if REQUEST_ID in request:
         response.headers[REQUEST_ID_HEADER] = request[REQUEST_ID]
 
