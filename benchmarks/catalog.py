@@ -16,6 +16,7 @@ class ListedBenchmark:
 BENCHMARKS = (
     ListedBenchmark("process_start"),
     ListedBenchmark("room_cost"),
+    ListedBenchmark("create"),
     ListedBenchmark("join_latency"),
     ListedBenchmark("replacement"),
     ListedBenchmark("recorded_answer"),
