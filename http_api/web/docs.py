@@ -35,7 +35,7 @@ class OpenApi(RootModel[dict[str, Any]]):
 def document_file(operations: Iterable[Operation]) -> File:
     """The OpenAPI document of these operations, as a file."""
     content = json.dumps(document(operations), ensure_ascii=False, separators=(",", ":")).encode()
-    return File(content, Media.JSON)
+    return File(lambda: content, Media.JSON)
 
 
 async def openapi(request: web.Request) -> web.Response:

@@ -1,9 +1,9 @@
-"""Static files in memory: those of this package, and those generated at start."""
+"""Static files: those of this package, and those that are generated. In memory from their first request on."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
@@ -18,15 +18,20 @@ STATIC = resources.files("http_api") / "static"
 
 @dataclass(frozen=True)
 class File:
-    content: bytes
+    read: Callable[[], bytes]
     media: str
     kept: str = "no-cache"
     """The Cache-Control header. By default the browser may keep a copy but must revalidate it."""
 
     @classmethod
     def static(cls, path: str, media: str, kept: str = "no-cache") -> File:
-        """A file of this package's `static/`. Raises OSError."""
-        return cls(STATIC.joinpath(path).read_bytes(), media, kept)
+        """A file of this package's `static/`."""
+        return cls(STATIC.joinpath(path).read_bytes, media, kept)
+
+    @cached_property
+    def content(self) -> bytes:
+        """Raises OSError."""
+        return self.read()
 
     @cached_property
     def tag(self) -> str:
