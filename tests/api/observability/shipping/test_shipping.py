@@ -35,7 +35,7 @@ from http_api.settings.settings import DevSettings
 from tests import vector_stand_in
 from tests.api.stand_ins import LiveKit, StartApi, stand_ins
 from tests.byte_proxy import reset
-from tests.vector_stand_in import Behavior, VectorStandIn
+from tests.vector_stand_in import NESTING_MAX, Behavior, VectorStandIn
 from tests.waiting import described, waiting_for
 
 pytestmark = pytest.mark.api
@@ -148,12 +148,13 @@ async def test_shipper_sends_the_credentials_of_its_endpoint(logged: io.StringIO
 async def test_rejected_entry_is_dropped_and_its_batch_arrives(
     vector: VectorStandIn, logged: io.StringIO, number: int
 ) -> None:
-    """The redactor would remove such a number, so this entry bypasses it."""
+    """The redactor would flatten such a value, so this entry bypasses it."""
+    nested = json.loads("[" * (NESTING_MAX + 1) + "]" * (NESTING_MAX + 1))
     async with shipping(vector.url) as shipper:
         release = await hold_back(vector, shipper)
         names = numbered(0, number)
         put(shipper, *names[: number // 3])
-        put(shipper, "bad", number=float("inf"))
+        put(shipper, "bad", nested=nested)
         put(shipper, *names[number // 3 :])
         vector.behavior = vector_stand_in.well
         release.set()
