@@ -23,6 +23,7 @@ from manager_agent.session.identities import Identities
 from manager_agent.session.session import Session
 from manager_agent.traceparent import read_trace
 from tests.live.bots import Bot
+from tests.raw_server import serving
 from tests.unit.sessions import AGENT, START, a_service, a_session, after, invited
 from tests.waiting import waiting_for
 
@@ -73,7 +74,6 @@ async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
     """Take connections, and never answer."""
     with suppress(ConnectionError):
         await reader.read()
-    writer.close()
 
 
 def of_trace(session: Session, traceparent: str = TRACEPARENT, tracestate: str = STATE) -> Session:
@@ -154,8 +154,8 @@ async def test_invites_to_a_black_hole_are_bounded_and_delay_no_other_owner() ->
     """Without an answer an invite occupies its connection until the timeout; those that wait have none."""
     running = most = 0
 
-    async with an_inviter() as (inviter, _), Bot("x") as bot, await asyncio.start_server(swallow, "127.0.0.1") as hole:
-        url = f"http://127.0.0.1:{hole.sockets[0].getsockname()[1]}/"
+    async with an_inviter() as (inviter, _), Bot("x") as bot, serving(swallow) as hole:
+        url = f"http://127.0.0.1:{hole}/"
 
         async def invite(owner: str, endpoint: str) -> None:
             nonlocal running, most
@@ -187,13 +187,13 @@ async def test_messages_about_ended_sessions_pile_up_no_further_than_their_bound
     """A service that takes invites and then hangs: its owner may open and close sessions forever."""
     monkeypatch.setattr(invites, "ENDS_WAITING_MAX", 100)
 
-    async with an_inviter() as (inviter, _), Bot("x") as bot, await asyncio.start_server(swallow, "127.0.0.1") as hole:
+    async with an_inviter() as (inviter, _), Bot("x") as bot, serving(swallow) as hole:
 
         def a_session_of(owner: str, endpoint: str) -> Session:
             session = after(a_session(a_service("x", "ASR", endpoint=endpoint)), *invited(0))
             return replace(session, owner=owner)
 
-        rival = a_session_of("rival", f"http://127.0.0.1:{hole.sockets[0].getsockname()[1]}/")
+        rival = a_session_of("rival", f"http://127.0.0.1:{hole}/")
 
         async def end() -> None:
             await inviter.send_session_ended(rival, rival.services[0], "closed")
