@@ -6,14 +6,15 @@ python -m benchmarks.without "access line" metrics
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from typing import Any
 from unittest.mock import patch
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from http_api.__main__ import run
 from http_api.admission import admit
+from http_api.routes import OPERATIONS
 
 
 def nothing(*_: Any) -> None: ...
@@ -28,12 +29,16 @@ class NoSpan:
     end = nothing
 
 
-APPLICATION = web.Application
+def only_admission(_: Any) -> Middleware:
+    """A middleware that only identifies the caller. livekit-agents has such a one too."""
+    operations = {operation.handler: operation for operation in OPERATIONS}
 
+    @web.middleware
+    async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
+        await admit(request, operations.get(request.match_info.handler))
+        return await handler(request)
 
-def only_admission(*, middlewares: Sequence[Any] = (), **options: Any) -> web.Application:
-    """An application with no middleware but the one that identifies the caller. livekit-agents has one too."""
-    return APPLICATION(middlewares=[one for one in middlewares if one is admit], **options)
+    return serve
 
 
 PARTS: dict[str, dict[str, Any]] = {
@@ -42,12 +47,12 @@ PARTS: dict[str, dict[str, Any]] = {
     "tracing": {"http_api.observability.middleware.RequestSpan": NoSpan},
     "redaction": {"http_api.observability.logs.setup.redactor": lambda _secrets: lambda _logger, _method, event: event},
     "middlewares": {
-        "aiohttp.web.Application": only_admission,
+        "http_api.app._serving": only_admission,
         "http_api.app._completing": lambda _: nothing_awaited,
     },
 }
-"""What stands for what, by the name of the part: all middlewares but one, with the headers that are added to every
-response."""
+"""What stands for what, by the name of the part: all that happens to a request but to identify the caller, with the
+headers that are added to every response."""
 
 if __name__ == "__main__":
     for part in sys.argv[1:]:

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from http_api.access.principals import Permission
 from http_api.app_keys import ACTING, ROOMS
-from http_api.operations import Operation, operation_of
+from http_api.operations import Operation
 from manager_agent.not_acting import NotActing
 
 
-@web.middleware
-async def refuse_unless_acting(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Middleware: hold what would change anything until this process may act. Raises NotActing."""
-    operation, acting = operation_of(request), request.app[ACTING]
-    if operation is None or not operation.changes or acting.may_act:
-        return await handler(request)
+async def refuse_unless_acting(request: web.Request, operation: Operation) -> None:
+    """Hold what would change anything until this process may act. Raises NotActing."""
+    if not operation.changes or (acting := request.app[ACTING]).may_act:
+        return
     is_refused_anyway = operation.creates and request.app[ROOMS].is_away
     if not is_refused_anyway and await acting.held():
-        return await handler(request)
+        return
     if acting.is_superseded or not _may_go_on_without_livekit(operation):
         raise NotActing(acting.why_not)
-    return await handler(request)
 
 
 def _may_go_on_without_livekit(operation: Operation) -> bool:

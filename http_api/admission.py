@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from http_api.access.principals import ANONYMOUS, Permission
-from http_api.errors import CrossSite, Misdirected, MissingScope, Unauthorized
+from http_api.errors import CrossSite, Misdirected, MissingScope
 from http_api.limits.rate_limits import count_failure, count_public, count_unknown, identify
-from http_api.operations import Media, Operation, operation_of
+from http_api.operations import Media, Operation
 from http_api.protocol.local_callers import is_foreign_page, names_loopback
 from http_api.request_context import PRINCIPAL
 from http_api.settings.settings import SETTINGS
-from manager_agent.livekit.tokens import InvalidToken
 
 
-@web.middleware
-async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Middleware: identify the caller, and refuse what it may not do or does too often. Raises Misdirected, CrossSite,
+async def admit(request: web.Request, operation: Operation | None) -> None:
+    """Identify the caller, and refuse what it may not do or does too often. Raises Misdirected, CrossSite,
     Unauthorized, Forbidden, RateLimited."""
-    operation = operation_of(request)
     if request.app[SETTINGS].is_open:
         _refuse_foreign_pages(request, operation)
     if operation is None:
         await count_unknown(request)
-        return await handler(request)
+        return
     match operation.access:
         case Permission.OWN_PROOF:
-            return await _with_own_proof(request, handler, operation)
+            request[PRINCIPAL] = ANONYMOUS
+            return
         case Permission.PUBLIC:
             if not operation.is_vital:
                 await count_public(request)
@@ -38,18 +35,12 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
         assert operation.access.scope is not None
         raise MissingScope(operation.access.scope)
     request[PRINCIPAL] = principal
-    return await handler(request)
 
 
-async def _with_own_proof(request: web.Request, handler: Handler, operation: Operation) -> web.StreamResponse:
-    """Run a handler that verifies the credential itself, and count it when that fails."""
-    request[PRINCIPAL] = ANONYMOUS
-    try:
-        return await handler(request)
-    except (InvalidToken, Unauthorized):
-        if not operation.is_vital:
-            await count_failure(request)
-        raise
+async def count_refused(request: web.Request, operation: Operation) -> None:
+    """Count a credential that the handler has refused, if the handler verifies it itself. Raises RateLimited."""
+    if operation.access is Permission.OWN_PROOF and not operation.is_vital:
+        await count_failure(request)
 
 
 def _refuse_foreign_pages(request: web.Request, operation: Operation | None) -> None:

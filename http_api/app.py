@@ -1,4 +1,4 @@
-"""The application: its routes, its middlewares, and the lifetimes of what it runs on."""
+"""The application: its routes, what happens to a request, and the lifetimes of what it runs on."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from http_api.access.authentication import AUTHENTICATOR
 from http_api.acting import close_unless_acting, refuse_unless_acting
-from http_api.admission import admit
+from http_api.admission import admit, count_refused
 from http_api.app_keys import CALLBACKS, ORCHESTRATOR, TASKS
 from http_api.app_state import provide
 from http_api.bootstrap import Components, ReplicaParts, SharedFoundation
 from http_api.catch_up import catch_up
+from http_api.errors import Unauthorized
 from http_api.limits.answer_records import AnswerRecords
-from http_api.limits.idempotency import IDEMPOTENCY_STORE, idempotency
+from http_api.limits.idempotency import IDEMPOTENCY_STORE, execute_once, is_executed_once
 from http_api.limits.rate_limits import show_allowance
 from http_api.observability.metrics.loop_lag import LoopLag
-from http_api.observability.middleware import observe, show_request_id
+from http_api.observability.middleware import ObservedRequest, show_request_id
 from http_api.observability.upstreams import UPSTREAMS
-from http_api.operations import OPERATIONS_BY_HANDLER, Operation
-from http_api.problems.problems import problems
+from http_api.operations import Operation
+from http_api.problems.problems import answer_unless_cut_off
 from http_api.protocol.bodies import expect
 from http_api.protocol.cors import CrossOrigin
 from http_api.replica import DRAIN, replica_status
@@ -35,7 +37,9 @@ from http_api.stopping import STOPPING, close_connection
 from http_api.streams.subscribers import FEED
 from http_api.web.docs import DOCUMENT, document_file
 from manager_agent.livekit import ffi
+from manager_agent.livekit.tokens import InvalidToken
 from manager_agent.records.records import NewerRecords
+from manager_agent.store.store import UnknownSession
 
 REQUESTS_TIMEOUT = 10.0
 """Seconds for requests under way when the process is asked to stop; none after a panic of the native library."""
@@ -54,24 +58,54 @@ def create_app(components: Components) -> web.Application:
     ffi.disable_log_capture()
     ffi.tell_panics_apart()
     cross_origin = CrossOrigin(components.settings.cors_origins)
-    app = web.Application(
-        middlewares=[
-            observe,
-            cross_origin.preflight,
-            problems,
-            admit,
-            catch_up,
-            refuse_unless_acting,
-            idempotency,
-        ]
-    )
+    app = web.Application(middlewares=[_serving(cross_origin)])
     provide(app, components)
-    app[OPERATIONS_BY_HANDLER] = {operation.handler: operation for operation in OPERATIONS}
     app[DOCUMENT] = document_file(OPERATIONS)
     app.router.add_routes([_route(operation) for operation in OPERATIONS])
     app.cleanup_ctx.append(lambda app: _running(app, components))
     app.on_response_prepare.append(_completing(cross_origin))
     return app
+
+
+def _serving(cross_origin: CrossOrigin) -> Middleware:
+    """The middleware with everything that happens to a request. One for all: of each, aiohttp makes a coroutine around
+    the next, and each would look up the operation again."""
+    operations = {operation.handler: operation for operation in OPERATIONS}
+
+    @web.middleware
+    async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
+        operation = operations.get(request.match_info.handler)  # None: unknown path or method
+        with ObservedRequest(request, operation) as observed:
+            answer: web.StreamResponse | None = cross_origin.preflight(request)
+            try:
+                if answer is None:
+                    answer = await _answer(request, operation, handler)
+            except Exception as error:
+                answer = answer_unless_cut_off(request, error)
+            observed.status = answer.status
+            return answer
+
+    return serve
+
+
+async def _answer(request: web.Request, operation: Operation | None, handler: Handler) -> web.StreamResponse:
+    """The handler's response, if the request may go so far. Raises what the steps and the handler raise."""
+    await admit(request, operation)
+    if operation is None:
+        return await handler(request)
+    away = await catch_up(request, operation)
+    await refuse_unless_acting(request, operation)
+    try:
+        if is_executed_once(request, operation):
+            return await execute_once(request, operation, handler)
+        return await handler(request)
+    except (InvalidToken, Unauthorized):
+        await count_refused(request, operation)
+        raise
+    except UnknownSession:
+        if away is not None:  # it may be new
+            raise away from None
+        raise
 
 
 def _completing(cross_origin: CrossOrigin) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
 from types import UnionType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
@@ -111,12 +110,3 @@ class Operation:
     @property
     def _docstring(self) -> str:
         return inspect.getdoc(self.handler) or ""
-
-
-OPERATIONS_BY_HANDLER: web.AppKey[Mapping[Any, Operation]] = web.AppKey("OPERATIONS_BY_HANDLER")
-"""Operations by handler."""
-
-
-def operation_of(request: web.Request) -> Operation | None:
-    """The operation that the request asks for; None for an unknown path or method."""
-    return request.app[OPERATIONS_BY_HANDLER].get(request.match_info.handler)

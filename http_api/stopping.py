@@ -8,8 +8,8 @@ begun            /readyz and requests for new sessions get 503; all else goes on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 from aiohttp import web
 
@@ -63,17 +63,16 @@ class Stopping:
         """Wait until the process is asked to end."""
         await self._begun.wait()
 
-    @contextmanager
-    def request(self) -> Iterator[None]:
-        """Inside, a request is under way."""
+    def request_begins(self) -> None:
+        """A request is under way."""
         self._under_way += 1
         self._idle.clear()
-        try:
-            yield
-        finally:
-            self._under_way -= 1
-            if not self._under_way:
-                self._idle.set()
+
+    def request_ends(self) -> None:
+        """It is no longer."""
+        self._under_way -= 1
+        if not self._under_way:
+            self._idle.set()
 
     async def requests_done(self, seconds: float) -> None:
         """Wait until no request is under way, at most so long."""

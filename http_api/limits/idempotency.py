@@ -18,7 +18,7 @@ from http_api.errors import IdempotencyKeyReused, MalformedRequest, NotReady, Se
 from http_api.limits.claims import CLAIMS, Claim, IdempotencyClaims
 from http_api.limits.idempotency_store import IdempotencyScope, IdempotencyStore, StoredAnswer
 from http_api.limits.key_marks import KeyMark, key_mark
-from http_api.operations import operation_of
+from http_api.operations import Operation
 from http_api.problems.problems import answer_for
 from http_api.protocol.bodies import BODY, read_bytes
 from http_api.replica import caught_up
@@ -35,14 +35,15 @@ STORED_ERRORS = (NotReady, SessionOver)
 error the client should be able to retry with the same key."""
 
 
-@web.middleware
-async def idempotency(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Middleware: replay the stored response to a repeated request. Raises MalformedRequest, IdempotencyKeyReused,
-    IdempotencyConflict, RedisAway, and the errors of reading the body."""
-    operation, sent = operation_of(request), request.headers.getall(HEADER, ())
-    if operation is None or not operation.is_idempotent or not sent:
-        return await handler(request)
-    scope = IdempotencyScope(request[PRINCIPAL].name, operation.id, read_key(sent))
+def is_executed_once(request: web.Request, operation: Operation) -> bool:
+    """Whether the request has a key that the operation supports."""
+    return operation.is_idempotent and HEADER in request.headers
+
+
+async def execute_once(request: web.Request, operation: Operation, handler: Handler) -> web.StreamResponse:
+    """The handler's response, or the stored response to a repeated request. Raises MalformedRequest,
+    IdempotencyKeyReused, IdempotencyConflict, RedisAway, and the errors of reading the body."""
+    scope = IdempotencyScope(request[PRINCIPAL].name, operation.id, read_key(request.headers.getall(HEADER)))
     request[BODY] = await read_bytes(request)
     fingerprint = hashlib.sha256(request[BODY]).digest()
     answer = request.app[IDEMPOTENCY_STORE].begin(scope, fingerprint)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 from time import perf_counter
+from types import TracebackType
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from http_api.app_keys import CLOCK, REGISTRY
 from http_api.observability.logs.access import log_abandoned
@@ -16,7 +16,7 @@ from http_api.observability.metrics.labels import OTHER
 from http_api.observability.metrics.metrics import METRICS
 from http_api.observability.tracing import TRACING
 from http_api.observability.tracing.requests import RequestSpan
-from http_api.operations import operation_of
+from http_api.operations import Operation
 from http_api.problems.problems import REQUEST_ID_HEADER, new_request_id
 from http_api.protocol.forwarded import FORWARDED, X_FORWARDED_FOR, client_of
 from http_api.request_context import PROBLEM, REMOTE, REQUEST_ID, UNMET
@@ -29,32 +29,36 @@ from manager_agent.session.required_service import Requirement
 ACCEPTED_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-@web.middleware
-async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """The outermost middleware, so that requests refused by the others are observed too."""
-    app, operation, started = request.app, operation_of(request), perf_counter()
-    theirs = request.headers.get(REQUEST_ID_HEADER, "")
-    if request.remote is not None:
-        forwarded, listed = (request.headers.getall(name, ()) for name in (FORWARDED, X_FORWARDED_FOR))
-        request[REMOTE] = client_of(request.remote, forwarded, listed, app[SETTINGS].trusted_proxies)
-    begin(request, theirs if ACCEPTED_REQUEST_ID.fullmatch(theirs) else new_request_id())
-    span = RequestSpan(request, operation, app[TRACING], app[CLOCK])
-    status: int | None = None
-    failure: BaseException | None = None
-    try:
-        with app[STOPPING].request():
-            answer = await handler(request)
-        status = answer.status
-        return answer
-    except BaseException as error:
-        failure = error
+class ObservedRequest:
+    """Inside, a request is under way. Set `status` once there is a response."""
+
+    __slots__ = ("_app", "_operation", "_request", "_span", "_started", "status")
+
+    def __init__(self, request: web.Request, operation: Operation | None) -> None:
+        app = request.app
+        self._request, self._operation, self._app, self._started = request, operation, app, perf_counter()
+        headers, remote = request.headers, request.remote
+        if remote is not None:
+            forwarded, listed = headers.getall(FORWARDED, ()), headers.getall(X_FORWARDED_FOR, ())
+            request[REMOTE] = client_of(remote, forwarded, listed, app[SETTINGS].trusted_proxies)
+        theirs = headers.get(REQUEST_ID_HEADER, "")
+        begin(request, theirs if ACCEPTED_REQUEST_ID.fullmatch(theirs) else new_request_id())
+        self._span = RequestSpan(request, operation, app[TRACING], app[CLOCK])
+        self.status: int | None = None
+
+    def __enter__(self) -> ObservedRequest:
+        self._app[STOPPING].request_begins()
+        return self
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, _at: TracebackType | None) -> None:
+        app, request, operation = self._app, self._request, self._operation
+        app[STOPPING].request_ends()
         if isinstance(error, asyncio.CancelledError):
-            log_abandoned(request, perf_counter() - started)
-        raise
-    finally:
-        span.end(status, failure)
-        metrics, seconds = app[METRICS], perf_counter() - started
-        metrics.requests.answered(None if operation is None else operation.id, status, request.get(PROBLEM), seconds)
+            log_abandoned(request, perf_counter() - self._started)
+        self._span.end(self.status, error)
+        metrics, seconds = app[METRICS], perf_counter() - self._started
+        named = None if operation is None else operation.id
+        metrics.requests.answered(named, self.status, request.get(PROBLEM), seconds)
         for unmet in request.get(UNMET, ()):
             metrics.sessions.refused(_type_of(unmet.requirement, app[REGISTRY]), unmet.reason)
 

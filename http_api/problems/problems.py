@@ -10,7 +10,6 @@ from http import HTTPStatus
 
 import structlog
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from http_api import errors
 from http_api.app_keys import ACTING, RECOVERY
@@ -96,24 +95,19 @@ def problem(error: BaseException, *, path: str, request_id: str) -> web.Response
     )
 
 
-@web.middleware
-async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Middleware: turn the errors of handlers, and aiohttp's own, into problem responses."""
-    try:
-        return await handler(request)
-    except web.HTTPException as error:
+def answer_unless_cut_off(request: web.Request, error: Exception) -> web.Response:
+    """The problem response for an error of a handler, or aiohttp's own. Raises the error if no problem can be, or need
+    be, sent."""
+    if isinstance(error, web.HTTPException):
         if error.status < HTTPStatus.BAD_REQUEST:
-            raise
+            raise error
         if request.method == "OPTIONS" and isinstance(error, web.HTTPMethodNotAllowed):
             return web.Response(status=HTTPStatus.NO_CONTENT, headers={"Allow": error.headers["Allow"]})
-        caught: Exception = error
-    except Exception as error:
-        if request.transport is None or request.transport.is_closing():
-            raise  # the client has disconnected: reading from it failed
-        caught = error
-    answer = answer_for(request, caught)
+    elif request.transport is None or request.transport.is_closing():
+        raise error  # the client has disconnected: reading from it failed
+    answer = answer_for(request, error)
     if request.writer.output_size > 0:
-        raise caught  # the response has started and can only be aborted
+        raise error  # the response has started and can only be aborted
     return answer
 
 

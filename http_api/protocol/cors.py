@@ -10,7 +10,6 @@ from collections.abc import Collection
 from http import HTTPStatus
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 HEADER_NAMES = re.compile(r"(?:[ \t]*+[!#$%&'*+.^_`|~0-9A-Za-z-]++[ \t]*+(?:,|\Z))++")
 """A list of header names, as a browser asks for them. A page of an allowed origin may send any header: tracing and
@@ -31,14 +30,15 @@ class CrossOrigin:
         """Without origins, CORS is off."""
         self._origins = frozenset(origins)
 
-    @web.middleware
-    async def preflight(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Middleware: respond to preflight requests. They need no authentication, because browsers send no
-        credentials with them."""
-        unserved = request.match_info.http_exception
+    def preflight(self, request: web.Request) -> web.Response | None:
+        """The response to a preflight request; None for any other request. Preflight requests need no authentication,
+        because browsers send no credentials with them."""
         asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
-        if not self._origins or not asked or not isinstance(unserved, web.HTTPMethodNotAllowed):
-            return await handler(request)
+        if not asked or not self._origins:
+            return None
+        unserved = request.match_info.http_exception
+        if not isinstance(unserved, web.HTTPMethodNotAllowed):
+            return None
         answer = web.Response(status=HTTPStatus.NO_CONTENT)
         if request.headers.get("Origin") in self._origins:
             answer.headers["Access-Control-Allow-Methods"] = ", ".join(sorted(unserved.allowed_methods))
