@@ -149,7 +149,7 @@ class SimulatedRedis:
             return False, known
         if only_from_dead:
             self._taken(expected_owner)
-        stored = replace(known, owner=owner, fence=fence + 1, version=known.version + 1)
+        stored = replace(known, owner=owner, fence=fence + 1, version=known.version + 1, run=self.run)
         self._commit(session_id, stored, ())
         return True, stored
 
