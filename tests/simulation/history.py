@@ -37,6 +37,9 @@ class FaultKind(StrEnum):
     LIVEKIT_AWAY = "livekit away"
     LIVEKIT_NODE_KILL = "livekit node kill"
     """The rooms of a node are gone, and no webhook says so."""
+    LIVEKIT_REDIS_RESTART = "livekit redis restart"
+    """LiveKit's nodes can't hear of each other, and one room may be at two of them: it is stored again after it was
+    deleted, and then no node has it."""
     WEBHOOKS_LOST = "webhooks lost"
     LISTS_LAG = "lists lag"
     SERVICE_DOWN = "service down"
@@ -54,6 +57,7 @@ LONGEST = {
     FaultKind.REDIS_EMPTY: 8.0,
     FaultKind.LIVEKIT_AWAY: 10.0,
     FaultKind.LIVEKIT_NODE_KILL: 5.0,
+    FaultKind.LIVEKIT_REDIS_RESTART: 20.0,
     FaultKind.WEBHOOKS_LOST: 20.0,
     FaultKind.LISTS_LAG: 20.0,
     FaultKind.SERVICE_DOWN: 20.0,

@@ -201,7 +201,8 @@ class Judge:
         if self._heap.now < self._uneasy_until + ROOM_LEFT_MAX:
             self._heap.at(self._uneasy_until + ROOM_LEFT_MAX, self._check_room, session_id, name)
             return
-        room = self._world.livekit.rooms.get(name)
+        livekit = self._world.livekit
+        room = livekit.rooms.get(name) or livekit.nodeless.get(name)
         if room is not None and room.specified.session_id == session_id:
             truth = self.sessions[session_id]
             if truth.ended_at is not None and self._heap.now >= truth.ended_at + ROOM_LEFT_MAX:

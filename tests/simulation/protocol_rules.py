@@ -34,6 +34,8 @@ class ProtocolRules:
     recovers_rooms = True
     moves_rooms = True
     """Whether the room of a dead LiveKit node is moved to another one when a manager is sent."""
+    takes_up_rooms = True
+    """Whether a room that no LiveKit node has is taken up by one, to be deleted."""
     takes_only_from_the_dead = True
 
     def may_swap(self, known: SimulatedSession, expected: SimulatedSession) -> bool:

@@ -13,6 +13,7 @@ from manager_agent.session.resumption import resumed, revision_after
 from manager_agent.session.session import Session
 from manager_agent.session.specification import Specification
 from tests.simulation.protocol_rules import RULES
+from tests.simulation.room_deletion import delete_room
 from tests.simulation.simulated_livekit import LiveKitAway, SimulatedRoom
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class SimulatedReconciler:
                 continue
             event = ev.RoomMissed(self._heap.now, asked_at)
             replica.updates.update(session_id, event, fence=None)
-        unowned = [room for room in rooms if room.specified.session_id not in redis.sessions]
+        unowned = [room for room in rooms if self._is_over(room) is not False]
         left = {room.sid for room in unowned}
 
         def done(room: SimulatedRoom | None) -> None:
@@ -69,6 +70,11 @@ class SimulatedReconciler:
             self._recover(replica, room, nth, partial(done, room))
         done(None)
 
+    def _is_over(self, room: SimulatedRoom) -> bool | None:
+        """Whether the session of the room is over and its room was deleted; None: the session is not known."""
+        stored = self._world.redis.sessions.get(room.specified.session_id)
+        return None if stored is None else stored.session.is_cleaned_up
+
     def _is_recovered(self) -> None:
         self._world.redis.is_recovered, self._world.redis.was_emptied = True, False
         self._world.judge.recount()
@@ -77,8 +83,8 @@ class SimulatedReconciler:
         """`done`: called once the room is taken care of."""
         try:
             replica.require_livekit()
-            if room.recorded is not None and room.recorded.over:
-                self._world.livekit.delete(room.name, room.sid)
+            if self._is_over(room) or (room.recorded is not None and room.recorded.over):
+                delete_room(self._world.livekit, room.name, room.sid)
                 done()
                 return
         except LiveKitAway:

@@ -27,6 +27,7 @@ from manager_agent.session.retries import invite_started
 from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
 from tests.simulation.protocol_rules import RULES
+from tests.simulation.room_deletion import delete_room
 from tests.simulation.simulated_livekit import NoRoom, SilentNode, SimulatedRoom
 from tests.simulation.simulated_redis import SimulatedSession
 
@@ -313,8 +314,8 @@ class SessionLoop:
         if not may_exist:
             answered(True)
         elif self.stored is not None:
-            delete = self._world.livekit.delete
-            self._ask("delete", lambda: delete(session.room_name, session.room.only_sid), answered)
+            livekit, name, sid = self._world.livekit, session.room_name, session.room.only_sid
+            self._ask("delete", lambda: delete_room(livekit, name, sid), answered)
 
     def _purge(self, after: Callable[[], None]) -> None:
         redis = self._world.redis

@@ -19,6 +19,9 @@ WEBHOOK_LOST, WEBHOOK_DOUBLED, WEBHOOK_LATE = 0.01, 0.01, 0.02
 """The chances of each webhook."""
 DISPATCH_TAKES = 0.25
 """Seconds from a dispatch to the offer of its job: LiveKit waits for bids of other nodes."""
+STORED_AGAIN, STORED_AGAIN_AFTER = 0.5, 10.0
+"""The share of the rooms deleted while nodes don't hear of each other that come back without a node, and the most
+seconds until then: until the last participant has left at the second node."""
 SILENT, SILENT_FOR = 0.3, 150.0
 """The share of the rooms of a killed node that stay listed, and the seconds until LiveKit does not know them either."""
 
@@ -29,6 +32,10 @@ class LiveKitAway(Exception):
 
 class SilentNode(LiveKitAway):
     """The node that has the room did not answer."""
+
+
+class NoNode(LiveKitAway):
+    """No node has the room, which is listed."""
 
 
 class NoRoom(Exception):
@@ -90,6 +97,10 @@ class SimulatedLiveKit:
         self.rooms: dict[str, SimulatedRoom] = {}
         self.silent: dict[str, SimulatedRoom] = {}
         """The rooms of killed nodes, which lists still have."""
+        self.nodeless: dict[str, SimulatedRoom] = {}
+        """Deleted rooms that were stored again, which lists have too."""
+        self.apart_until = -1.0
+        """Until when the nodes don't hear of each other."""
         self.away_until = self.webhooks_lost_until = self.lists_lag_until = -1.0
         self._made = 0
 
@@ -101,16 +112,26 @@ class SimulatedLiveKit:
         self._require()
         if (room := self.rooms.get(session.room_name)) is not None:
             return room
-        self._made += 1
-        node = self._made % LIVEKIT_NODES
-        if (moved := self.silent.pop(session.room_name, None)) is not None:
-            moved.node, moved.participants = node, {}
-            self.rooms[moved.name] = moved
+        if (moved := self.take_up(session.room_name)) is not None:
             return moved
+        node = self._next_node()
         room = SimulatedRoom(session.room_name, f"RM_{self._made}", node, self._heap.now, session, chances)
         self.rooms[room.name] = room
         self._dispatch(room, session, worker)
         return room
+
+    def take_up(self, name: str) -> SimulatedRoom | None:
+        """Let a live node have a room that is listed and has none. None: there is no such room."""
+        self._require()
+        room = self.silent.pop(name, None) or self.nodeless.pop(name, None)
+        if room is not None:
+            room.node, room.participants = self._next_node(), {}
+            self.rooms[name] = room
+        return room
+
+    def _next_node(self) -> int:
+        self._made += 1
+        return self._made % LIVEKIT_NODES
 
     def dispatch(self, name: str, session: Session, worker: str) -> None:
         self._require()
@@ -128,11 +149,19 @@ class SimulatedLiveKit:
         """Always True: no error if it is gone."""
         self._require()
         self.silent.pop(name, None)
+        if name in self.nodeless:
+            raise NoNode
         room = self.rooms.get(name)
         if room is not None and sid in ("", room.sid):
             self._close(room)
             self._webhook(room, "room_finished", None)
+            if self._heap.now < self.apart_until and room.chances.random() < STORED_AGAIN:
+                self._heap.after(room.chances.uniform(0.5, STORED_AGAIN_AFTER), self._store_again, room)
         return True
+
+    def _store_again(self, room: SimulatedRoom) -> None:
+        if room.name not in self.rooms:
+            self.nodeless[room.name] = room
 
     def remove(self, name: str, identity: str, sid: str) -> bool:
         """Always True: no error if it is gone."""
@@ -160,7 +189,8 @@ class SimulatedLiveKit:
         self._require()
         lags = self._heap.now < self.lists_lag_until
         rooms = [room for room in self.rooms.values() if not lags or room.created_at <= self._heap.now - 1.0]
-        return [*rooms, *(room for name, room in self.silent.items() if name not in self.rooms)]
+        nowhere = {**self.silent, **self.nodeless}
+        return [*rooms, *(room for name, room in nowhere.items() if name not in self.rooms)]
 
     def has_participant(self, name: str, identity: str) -> bool:
         self._require()

@@ -226,6 +226,13 @@ BROKEN = [
         ((FaultKind.LIVEKIT_NODE_KILL, 12.0, 1.0),),
         sessions=80,
     ),
+    BrokenRule(
+        "a room that no node has stays",
+        rule("takes_up_rooms"),
+        {Invariant.ROOM_LEFT},
+        ((FaultKind.LIVEKIT_REDIS_RESTART, 20.0, 20.0),),
+        within=15.0,
+    ),
     BrokenRule("owned and not attended", rule("begins_what_it_gains"), {Invariant.NO_END}, ((KILL, 10.0, 3.0),)),
 ]
 

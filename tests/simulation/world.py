@@ -108,7 +108,7 @@ class World:
                 progress(self)
                 if self._stops_at_first and self.judge.violations:
                     break
-                if at > START + 2.0 + self.history.lasts + 150.0 and not self.redis.sessions and not self.livekit.rooms:
+                if at > START + 2.0 + self.history.lasts + 150.0 and self._is_over:
                     break
         finally:
             if gc_was_on:
@@ -116,6 +116,11 @@ class World:
         if not (self._stops_at_first and self.judge.violations):
             self.judge.check_end()
         return self._outcome()
+
+    @property
+    def _is_over(self) -> bool:
+        """Whether no session and no room is left."""
+        return not (self.redis.sessions or self.livekit.rooms or self.livekit.nodeless)
 
     def _outcome(self) -> SimulationOutcome:
         judge = self.judge
@@ -300,6 +305,8 @@ class World:
                 self.livekit.away_until = until
             case FaultKind.LIVEKIT_NODE_KILL:
                 self._kill_livekit_node(fault.target)
+            case FaultKind.LIVEKIT_REDIS_RESTART:
+                self.livekit.apart_until = until
             case FaultKind.WEBHOOKS_LOST:
                 self.livekit.webhooks_lost_until = until
             case FaultKind.LISTS_LAG:
