@@ -12,6 +12,8 @@ import argparse
 import asyncio
 import copy
 import fcntl
+import functools
+import itertools
 import os
 import random
 import shutil
@@ -145,17 +147,28 @@ def _end_of(output: str) -> str:
 # -- ports ---------------------------------------------------------------------------------------------------
 
 
-# Below the range that systems use for outgoing connections: a port there could be taken before we listen on it. In
-# random order, to avoid collisions with other processes that do the same. Each port is returned once per process.
-_candidates = iter(random.sample(range(20_000, 32_768), k=12_768))
+PORTS = range(20_000, 32_768)
+"""Below the range that systems use for outgoing connections: a port there could be taken before we listen on it."""
+FREE_PORTS = "FREE_PORTS"
+"""The variable with the part of PORTS that this process and its children use, such as `20000-24255`: those that run
+beside it have other parts. A port that is free now may be another's until a server listens on it."""
 
 
 def free_port() -> int:
-    """A port that is free for TCP and UDP now, and that no earlier call returned. Raises PortNotFreeError."""
-    for port in _candidates:
+    """A port that is free for TCP and UDP now, and that none of thousands of earlier calls returned. Raises
+    PortNotFreeError."""
+    for port in itertools.islice(_candidates(), len(PORTS)):
         if _can_bind(port, socket.SOCK_STREAM) and _can_bind(port, socket.SOCK_DGRAM):
             return port
-    raise PortNotFreeError("no port between 20000 and 32767 is free")
+    raise PortNotFreeError("no port is free")
+
+
+@functools.cache
+def _candidates() -> Iterator[int]:
+    """The ports in random order, again and again: other processes do the same."""
+    first, _, last = os.environ.get(FREE_PORTS, f"{PORTS.start}-{PORTS.stop - 1}").partition("-")
+    ports = range(int(first), int(last) + 1)
+    return itertools.cycle(random.sample(ports, k=len(ports)))
 
 
 def _can_bind(port: int, kind: socket.SocketKind) -> bool:

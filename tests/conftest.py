@@ -17,6 +17,7 @@ from tests.orphans import pytest_testnodedown as pytest_testnodedown
 from tests.orphans import pytest_xdist_newgateway as pytest_xdist_newgateway
 from tests.otel_collector import otel_collector as otel_collector
 from tests.otel_collector import otel_collector_binary as otel_collector_binary
+from tests.ports import take_own_ports
 from tests.redis_server import own_redis_server as own_redis_server
 from tests.redis_server import patience_with_redis as patience_with_redis
 from tests.redis_server import redis_server as redis_server
@@ -86,3 +87,4 @@ def _look_at_answers() -> None:
 
 
 _look_at_answers()
+take_own_ports()
