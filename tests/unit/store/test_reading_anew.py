@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
@@ -32,6 +32,17 @@ async def caught_up(*replicas: StoreReplica) -> None:
             with suppress(RedisAway):
                 await replica.changelog.caught_up()
                 break
+
+
+@asynccontextmanager
+async def a_write_lost(replicas: StoreReplicas, here: StoreReplica, there: StoreReplica) -> AsyncIterator[None]:
+    """Redis has lost a write of `here`, which does not know that yet in the block; `there` never read it."""
+    async with here.behind():
+        async with there.behind():
+            await here.store.update("ses_1", REQUESTED)
+            replicas.server.restart()
+        await caught_up(there)
+        yield
 
 
 def count_looks(replica: StoreReplica, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
@@ -230,11 +241,7 @@ async def test_a_replica_that_is_behind_leaves_it_to_the_owner_to_put_a_session_
     here, there = await own_replicas.start(2, owners_first=60.0)
     await here.store.add(a_session())
     await caught_up(here, there)
-    async with here.behind():
-        async with there.behind():
-            await here.store.update("ses_1", REQUESTED)
-            own_replicas.server.restart()
-        await caught_up(there)
+    async with a_write_lost(own_replicas, here, there):
         looks = count_looks(there, monkeypatch)
         writing = asyncio.create_task(there.store.update("ses_1", ev.WebhookArrived(START)))
         await until(lambda: looks["ses_1"], lambda count: count >= 3)
@@ -250,11 +257,7 @@ async def test_a_write_that_its_owner_did_not_know_is_put_back_too(own_replicas:
     here, there = await own_replicas.start(2, owners_first=60.0)
     await there.store.add(a_session())
     await caught_up(here, there)
-    async with here.behind():
-        async with there.behind():
-            await here.store.update("ses_1", REQUESTED)
-            own_replicas.server.restart()
-        await caught_up(there)
+    async with a_write_lost(own_replicas, here, there):
         assert there.store.get("ses_1").room.requested_at is None
     await caught_up(here)
     await until(lambda: there.store.get("ses_1").room.requested_at)
