@@ -8,8 +8,8 @@ import pytest
 
 from manager_agent.frozen import replace
 from manager_agent.livekit.server_api import Rooms
-from tests.live.conftest import KEY, SECRET
 from tests.livekit_proxy import LiveKitProxy
+from tests.running_rooms import running_rooms
 from tests.unit import sessions as given
 
 pytestmark = pytest.mark.live
@@ -17,11 +17,8 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture
 async def rooms(proxy: LiveKitProxy) -> AsyncIterator[Rooms]:
-    url = proxy.url
-    rooms = Rooms(url=url, services_url=url, api_key=KEY, api_secret=SECRET, agent_name="sm", deployment="default")
-    await rooms.start()
-    yield rooms
-    await rooms.aclose()
+    async with running_rooms(proxy.url) as rooms:
+        yield rooms
 
 
 async def test_each_act_is_a_look_and_a_call(rooms: Rooms, proxy: LiveKitProxy) -> None:

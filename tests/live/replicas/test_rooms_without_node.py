@@ -9,10 +9,10 @@ from livekit import api
 
 from manager_agent.livekit.calls import LiveKitUnavailable
 from manager_agent.livekit.server_api import Rooms
-from tests.live.conftest import KEY, SECRET
 from tests.live.replicas.conftest import StartSite
 from tests.live.replicas.replica_site import ReplicaSite
 from tests.live.replicas.test_dead_machine import node_of
+from tests.running_rooms import running_rooms
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
@@ -28,11 +28,8 @@ async def site(start_site: StartSite) -> ReplicaSite:
 
 @pytest.fixture
 async def rooms(site: ReplicaSite) -> AsyncIterator[Rooms]:
-    url = site.livekit_url
-    rooms = Rooms(url=url, services_url=url, api_key=KEY, api_secret=SECRET, agent_name="sm", deployment="default")
-    await rooms.start()
-    yield rooms
-    await rooms.aclose()
+    async with running_rooms(site.livekit_url) as rooms:
+        yield rooms
 
 
 async def listed(rooms: Rooms) -> list[str]:

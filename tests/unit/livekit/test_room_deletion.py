@@ -9,6 +9,7 @@ from livekit import api
 
 from manager_agent.livekit.calls import NO_NODE, LiveKitBusy
 from manager_agent.livekit.server_api import TAKEN_UP_TIMEOUT, Rooms
+from tests.running_rooms import rooms_at
 
 pytestmark = pytest.mark.unit
 
@@ -41,9 +42,7 @@ class DeletingLiveKit:
 
 async def delete_at(livekit: DeletingLiveKit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Rooms, "_livekit", livekit)
-    url = "ws://127.0.0.1:1"
-    rooms = Rooms(url=url, services_url=url, api_key="k", api_secret="s", agent_name="sm", deployment="default")
-    await rooms.delete(NAME, sid=SID, session_id="")
+    await rooms_at("ws://127.0.0.1:1").delete(NAME, sid=SID, session_id="")
 
 
 @pytest.mark.parametrize("failure", [NODE_UNKNOWN, BUSY], ids=["node unknown", "busy"])
