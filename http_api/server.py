@@ -24,7 +24,7 @@ from http_api.settings.connections import outgoing_connections
 from http_api.settings.secret_values import SECRET_MIN, short_secrets
 from http_api.settings.settings import Settings
 from manager_agent.acting_gate import ActingGate
-from manager_agent.interfaces import NO_INTERFACE, WAY_OUT, has_interface
+from manager_agent.interfaces import warn_without_interface
 from manager_agent.livekit.ffi import PANIC_EXIT_CODE
 from manager_agent.proxy_rule import proxy_rule
 
@@ -61,8 +61,7 @@ async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
         log.warning("secret_is_short", variable=name, hint=f"use at least {SECRET_MIN} characters")
     if settings.redis_url is not None and settings.state_dir is not None:
         log.warning("state_dir_unused", why="REDIS_URL is set: all of it is in Redis")
-    if not has_interface():
-        log.warning("no_network_interface", why=NO_INTERFACE, hint=WAY_OUT)
+    warn_without_interface()
     rule = proxy_rule()
     for connection in () if rule.is_empty else outgoing_connections(settings, rule):
         log.info("proxy_rule", what=connection.what, how=connection.how)

@@ -6,12 +6,16 @@ from ipaddress import IPv6Address, ip_address
 from socket import AddressFamily
 
 import psutil
+import structlog
+
+log = structlog.get_logger()
 
 NO_INTERFACE = "only loopback is up, and WebRTC connects over any other interface alone: no participant can join a room"
 WAY_OUT = (
     "connect to a network, or add an interface with an address: ip link add dummy0 type dummy && "
     "ip addr add 192.0.2.1/24 dev dummy0 && ip link set dummy0 up"
 )
+HELP = f"{NO_INTERFACE}. Way out: {WAY_OUT}"
 INTERNET = (AddressFamily.AF_INET, AddressFamily.AF_INET6)
 
 
@@ -27,6 +31,11 @@ def has_interface() -> bool:
         (state := states.get(name)) is not None and state.isup and any(_is_candidate(one) for one in addresses)
         for name, addresses in addresses_of.items()
     )
+
+
+def warn_without_interface() -> None:
+    if not has_interface():
+        log.warning("no_network_interface", why=NO_INTERFACE, hint=WAY_OUT)
 
 
 def _is_candidate(address: psutil._ntuples.snicaddr) -> bool:

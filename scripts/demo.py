@@ -24,7 +24,7 @@ from http_api.client import ApiError, Client, Unreachable
 from http_api.settings.complaint import BadSettings
 from http_api.settings.settings import Settings
 from http_api.settings.state_dir import with_state_dir
-from manager_agent.interfaces import NO_INTERFACE, WAY_OUT, has_interface
+from manager_agent.interfaces import HELP, has_interface
 from scripts.livekit_server import (
     ROOT,
     LiveKitServer,
@@ -213,7 +213,7 @@ async def main() -> None:
 
 if __name__ == "__main__":
     if not has_interface():
-        sys.exit(f"run: {NO_INTERFACE}. Way out: {WAY_OUT}")
+        sys.exit(f"run: {HELP}")
     try:
         asyncio.run(main())
     except (BadSettings, PortNotFreeError, LiveKitServerError, DemoProgramEnded) as error:

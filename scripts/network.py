@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from manager_agent.interfaces import NO_INTERFACE, WAY_OUT, has_interface
+from manager_agent.interfaces import HELP, has_interface
 
 if __name__ == "__main__":
-    sys.exit(None if has_interface() else f"{NO_INTERFACE}. Way out: {WAY_OUT}")
+    sys.exit(None if has_interface() else HELP)

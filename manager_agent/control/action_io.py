@@ -18,7 +18,7 @@ from manager_agent.control.room_deletions import RoomDeletions
 from manager_agent.control.room_status import RoomStatusWriter
 from manager_agent.control.standstill import Standstill
 from manager_agent.frozen import replace
-from manager_agent.interfaces import NO_INTERFACE, WAY_OUT, has_interface
+from manager_agent.interfaces import warn_without_interface
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing, RoomReplaced
 from manager_agent.livekit.server_api import Rooms, RoomTaken
 from manager_agent.not_acting import NotActing
@@ -141,8 +141,7 @@ class ActionIO:
             log.info("manager_dispatched", dispatch=attempt)
         else:
             log.warning("manager_dispatched_again", dispatch=attempt)
-            if not has_interface():
-                log.warning("no_network_interface", why=NO_INTERFACE, hint=WAY_OUT)
+            warn_without_interface()
         asked_at = self._clock()
         try:
             await self._rooms.dispatch_manager(session, attempt)

@@ -29,7 +29,7 @@ from http_api.settings.settings import DevSettings, Settings
 from manager_agent.clock import Clock
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.reconcile import Reconciler
-from manager_agent.interfaces import NO_INTERFACE, WAY_OUT, has_interface
+from manager_agent.interfaces import HELP, has_interface
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.registry.registry import Registry
@@ -186,7 +186,7 @@ StartStack = Callable[..., Awaitable[Stack]]
 @pytest.fixture(scope="session")
 def livekit_binary() -> Path:
     if not has_interface():  # rather than one timeout in each test
-        pytest.exit(f"{NO_INTERFACE}. Way out: {WAY_OUT}", returncode=1)
+        pytest.exit(HELP, returncode=1)
     return find_or_build()
 
 
