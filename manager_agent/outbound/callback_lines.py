@@ -84,6 +84,11 @@ class CallbackLines:
             line.task.cancel()
         return True
 
+    def let_go(self, session_id: str) -> None:
+        """Let the new owner of a session know that no try is under way here."""
+        for first in self._deliveries.pending(session_id)[:1]:
+            self._deliveries.record(first.delivery)
+
     def abandon(self, kept: RecordedDelivery, why: str) -> None:
         """Give an event up."""
         given_up = kept.delivery.abandoned(why, self._clock())
@@ -129,6 +134,8 @@ class CallbackLines:
             finally:
                 line.is_trying = False
         self._tried(after)
+        if after.finished_at is not None and not self._deliverers.delivers(session_id):
+            self.let_go(session_id)
 
     def _tried(self, delivery: Delivery) -> None:
         self._tries.note(delivery)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -67,26 +68,37 @@ class Deliverers:
 class _Hold:
     """The former owner may be trying to deliver an event."""
 
-    event_id: str
+    events: list[str]
+    """Ids of those that it may still try, in their order: it does not go on with the next one once it has read that it
+    lost the session, but it may have begun that before."""
     former: str
     is_over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class FormerOwners:
-    """The sessions whose former owners may still be trying to deliver an event."""
+    """The sessions whose former owners may still be trying to deliver an event.
+
+    A former owner that reads that it lost a session records how its first pending event is, after its try if one is
+    under way. Until then it may have finished events and gone on with the next one.
+    """
 
     def __init__(self, replicas: OtherReplicas) -> None:
         self._replicas = replicas
         self._holds: dict[str, _Hold] = {}
 
-    def hold(self, session_id: str, event_id: str, former: str) -> None:
-        """This replica owns the session now. `event_id`: the first event that is pending."""
+    def hold(self, session_id: str, events: Sequence[str], former: str) -> None:
+        """This replica owns the session now. `events`: ids of those that are pending, in their order."""
         if self._replicas.is_alive(former):
-            self._holds[session_id] = _Hold(event_id, former)
+            self._holds[session_id] = _Hold(list(events), former)
 
-    def heard(self, session_id: str, event_id: str) -> None:
-        """What came of the last try of this event is recorded."""
-        if (hold := self._holds.get(session_id)) is not None and hold.event_id == event_id:
+    def heard(self, session_id: str, event_id: str, *, is_pending: bool) -> None:
+        """Something was recorded about this event."""
+        hold = self._holds.get(session_id)
+        if hold is None or event_id not in hold.events:
+            return
+        if not is_pending:
+            hold.events.remove(event_id)
+        if not hold.events or (is_pending and event_id == hold.events[0]):
             self.release(session_id)
 
     def release(self, session_id: str) -> None:

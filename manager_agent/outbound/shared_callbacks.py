@@ -111,16 +111,14 @@ class SharedCallbacks:
         if not pending:
             return
         self._deliveries.begin_anew(session_id)
-        self._former_owners.hold(session_id, pending[0].delivery.id, former)
+        self._former_owners.hold(session_id, [event.delivery.id for event in pending], former)
         self._lines.begin(session_id)
 
     def _lost(self, session_id: str) -> None:
-        """Stop, and let the new owner know that no try is under way. The outcome of one that is lets it know, too."""
+        """Stop, and let the new owner know once no try is under way."""
         self._former_owners.release(session_id)
-        if not self._lines.stop(session_id):
-            return
-        for first in self._deliveries.pending(session_id)[:1]:
-            self._deliveries.record(first.delivery)
+        if self._lines.stop(session_id):
+            self._lines.let_go(session_id)
 
     # --- what is recorded ---------------------------------------------------------------------------
 
@@ -128,7 +126,8 @@ class SharedCallbacks:
         return self._deliverers.delivers(session_id)
 
     def heard(self, session_id: str, event_id: str) -> None:
-        self._former_owners.heard(session_id, event_id)
+        is_pending = self._deliveries.find(session_id, event_id) is not None
+        self._former_owners.heard(session_id, event_id, is_pending=is_pending)
         if self.delivers(session_id):
             self._lines.begin(session_id)
         else:

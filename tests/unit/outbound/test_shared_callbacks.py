@@ -168,6 +168,28 @@ async def test_a_session_that_is_handed_over_has_no_event_twice(replicas: Callba
         assert (a.delivered, b.delivered) == (1, 2)
 
 
+async def test_a_replica_goes_on_until_it_reads_that_its_session_was_taken(replicas: CallbackReplicas) -> None:
+    a, b = await replicas.start("a", "b")
+    gate = Gate()
+    async with CallbackReceiver(answer=gate) as receiver:
+        await a.open(receiver.url, *READY, ACTIVE)
+        await receiver.tries(1)
+        async with a.behind():
+            await b.take()
+            gate.opened.set()
+            gate.opened = asyncio.Event()
+            await receiver.tries(2)
+            await a.committed()
+            await b.caught_up()
+            await let_others_run()
+            assert receiver.events == ["session_ready", "session_active"]
+        await a.caught_up()
+        gate.opened.set()
+        await b.update(CLOSED)
+        assert await all_told(receiver, a, b) == ALL
+        assert (a.delivered, b.delivered) == (2, 1)
+
+
 async def test_a_session_that_is_handed_over_between_two_tries_goes_on_at_once(replicas: CallbackReplicas) -> None:
     a, b = await replicas.start("a", "b")
     async with CallbackReceiver(500) as receiver:
