@@ -22,7 +22,13 @@ pytestmark = pytest.mark.unit
 DEPLOY = Path(__file__).parents[3] / "deploy"
 DOCUMENTED = (DEPLOY.parent / "docs/settings.md").read_text()
 COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
-MANIFEST = list(yaml.safe_load_all((DEPLOY / "kubernetes/session-manager-replicas.yaml").read_text()))
+BASE = DEPLOY / "kubernetes/base"
+MANIFEST = [
+    resource
+    for name in yaml.safe_load((BASE / "kustomization.yaml").read_text())["resources"]
+    for resource in yaml.safe_load_all((BASE / name).read_text())
+]
+SECRET, METRICS_SECRET = yaml.safe_load_all((DEPLOY / "kubernetes/secret.example.yaml").read_text())
 BALANCER = (DEPLOY / "haproxy.cfg").read_text()
 DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
 REPLICAS = [service for name, service in COMPOSE["services"].items() if name.startswith("session-manager")]
@@ -50,6 +56,8 @@ def variables() -> Iterator[str]:
     for service in REPLICAS:
         yield from service["environment"]
     yield from (one["name"] for one in container_of("Deployment", "session-manager")["env"])
+    yield from of_kind("ConfigMap", "session-manager")["data"]
+    yield from SECRET["stringData"].keys() - {"REDIS_PASSWORD", "SESSION_MANAGER_API_KEY"}  # Redis' own, `drain`'s
 
 
 def seconds(text: str) -> float:
@@ -156,6 +164,35 @@ def test_the_redis_of_kubernetes_keeps_what_it_acknowledged() -> None:
     assert redis["volumeMounts"] == [{"name": claim["metadata"]["name"], "mountPath": "/data"}]
     service = of_kind("Service", spec["spec"]["serviceName"])
     assert service["spec"]["selector"] == spec["spec"]["template"]["metadata"]["labels"]
+
+
+def test_settings_are_split_into_secret_ones_and_others() -> None:
+    settings, secrets = of_kind("ConfigMap", "session-manager")["data"], SECRET["stringData"]
+    assert not [name for name in settings if re.search("SECRET|PASSWORD|KEY|REDIS_URL", name)]
+    assert not settings.keys() & secrets.keys()
+    needed = {name for service in REPLICAS for name in service["environment"]} - {"REPLICA_NAME"}
+    assert needed <= settings.keys() | secrets.keys()
+    container = container_of("Deployment", "session-manager")
+    sources = [{"configMapRef": {"name": "session-manager"}}, {"secretRef": {"name": SECRET["metadata"]["name"]}}]
+    assert container["envFrom"] == sources
+    [(host, _)] = read_redis_url(secrets["REDIS_URL"]).nodes
+    assert of_kind("Service", host)
+
+
+def test_policies_let_in_who_calls_a_replica_and_only_replicas_to_redis() -> None:
+    replicas, redis = (of_kind("NetworkPolicy", name)["spec"] for name in ("session-manager", "session-manager-redis"))
+    labels = of_kind("Deployment", "session-manager")["spec"]["selector"]["matchLabels"]
+    assert replicas["podSelector"]["matchLabels"] == labels
+    assert redis["podSelector"] == of_kind("StatefulSet", "session-manager-redis")["spec"]["selector"]
+    [from_replicas] = redis["ingress"]
+    assert from_replicas["from"] == [{"podSelector": {"matchLabels": labels}}]
+    assert redis["egress"] == []
+    for policy, container in (
+        (replicas, container_of("Deployment", "session-manager")),
+        (redis, container_of("StatefulSet", "session-manager-redis")),
+    ):
+        [rule] = policy["ingress"]
+        assert {port["port"] for port in rule["ports"]} == {port["name"] for port in container["ports"]}
 
 
 # --- the image --------------------------------------------------------------------------------------
