@@ -140,7 +140,7 @@ async def everything(ports: Ports, logs: Path) -> AsyncIterator[tuple[LiveKitSer
 
 
 async def _until_registered(api_url: str, programs: list[DemoProgram]) -> None:
-    # Without retries: this loop polls, and each retry would be logged.
+    # Without retries: this loop polls.
     async with Client(api_url, max_wait=0) as client, asyncio.timeout(START_TIMEOUT):
         while True:
             for program in programs:

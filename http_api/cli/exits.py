@@ -44,9 +44,6 @@ class CommandError(Exception):
 
 def run(work: Coroutine[Any, Any, ExitCode | None], *, as_json: bool) -> NoReturn:
     """Run `work` and exit with the code it returns, or with the code of the error it raises."""
-    import stamina
-
-    stamina.instrumentation.set_on_retry_hooks([])  # by default stamina logs every retry
     with errors_reported(as_json=as_json):
         raise typer.Exit(asyncio.run(work) or ExitCode.OK)
     raise AssertionError("errors_reported exits on every error")

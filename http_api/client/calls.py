@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
+from itertools import count
 from typing import Any, Self, TypeVar
 from urllib.parse import quote
 
 import aiohttp
-import stamina
 from aiohttp.http import HttpProcessingError
 from pydantic import TypeAdapter, ValidationError
 from yarl import URL
@@ -19,6 +21,7 @@ from http_api.client.errors import ApiError, Unreachable
 from http_api.client.sse import Event, EventReader
 from http_api.errors import IdempotencyConflict
 from http_api.problems.table import API_ERRORS
+from manager_agent.backoff import doubling
 from manager_agent.proxy_rule import proxy_rule
 from manager_agent.unreachable import why_unreachable
 
@@ -83,11 +86,12 @@ class Calls:
         timeout. Raises ApiError, Unreachable."""
         timeout = aiohttp.ClientTimeout(total=self._timeout + wait, sock_connect=CONNECT_TIMEOUT)
         options = {"json": body, "params": query, "headers": headers, "timeout": timeout}
-        async for attempt in self._tries():
-            with attempt, self._reaching():
-                async with await self._open(method, path, options) as response:
-                    return Reply(response.status, await response.read(), response.url)
-        raise AssertionError("the last try raises")
+
+        async def answered() -> Reply:
+            async with await self._open(method, path, options) as response:
+                return Reply(response.status, await response.read(), response.url)
+
+        return await self._retried(answered)
 
     @asynccontextmanager
     async def stream(self, *path: str, after: str = "") -> AsyncIterator[AsyncIterator[Event] | None]:
@@ -96,14 +100,8 @@ class Calls:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": after} if after else {})
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=SILENCE_MAX)
         options = {"headers": headers, "timeout": timeout}
-        async with await self._opened("GET", path, options) as response:
+        async with await self._retried(lambda: self._open("GET", path, options)) as response:
             yield None if response.status == HTTPStatus.NO_CONTENT else _events(response)
-
-    async def _opened(self, method: str, path: tuple[str, ...], options: dict[str, Any]) -> aiohttp.ClientResponse:
-        async for attempt in self._tries():
-            with attempt, self._reaching():
-                return await self._open(method, path, options)
-        raise AssertionError("the last try raises")
 
     async def _open(self, method: str, path: tuple[str, ...], options: dict[str, Any]) -> aiohttp.ClientResponse:
         """One try; the body is not read yet. Raises ApiError and aiohttp's errors."""
@@ -119,26 +117,28 @@ class Calls:
                 response.status, await response.read(), retry_after=float(after) if after.isdecimal() else None
             )
 
-    def _tries(self) -> AsyncIterator[Any]:
-        return aiter(
-            stamina.retry_context(
-                on=self._pause_after,
-                attempts=None if self._max_wait else 1,
-                timeout=self._max_wait or None,
-                wait_initial=PAUSE_FIRST,
-                wait_max=PAUSE_MAX,
-                wait_jitter=PAUSE_JITTER,
-            )
-        )
+    async def _retried(self, once: Callable[[], Awaitable[T]]) -> T:
+        """What `once` returns, tried again while that may help and `max_wait` allows it. Raises ApiError,
+        Unreachable."""
+        clock = asyncio.get_running_loop().time
+        until = clock() + self._max_wait
+        for tries in count(1):
+            try:
+                with self._reaching():
+                    return await once()
+            except (ApiError, _NoAnswer) as error:
+                pause = self._pause_after(error, tries)
+                if pause is None or not self._max_wait or clock() + pause > until:
+                    raise
+            await asyncio.sleep(pause)
+        raise AssertionError("the last try raises")
 
-    def _pause_after(self, error: Exception) -> bool | float:
-        """Whether to retry, or after how many seconds if the server sent Retry-After."""
+    def _pause_after(self, error: ApiError | _NoAnswer, tries: int) -> float | None:
+        """Seconds before the next try; None if it would not help. The server's Retry-After counts as it is."""
         if not isinstance(error, ApiError):
-            return isinstance(error, _NoAnswer)
+            return doubling(tries, first=PAUSE_FIRST, most=PAUSE_MAX) + random.uniform(0, PAUSE_JITTER)
         is_temporary = error.status in OVERLOADED or error.slug == STILL_RUNNING
-        if not is_temporary or error.retry_after is None or error.retry_after > self._max_wait:
-            return False
-        return error.retry_after
+        return error.retry_after if is_temporary else None
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any, TextIO
 
 import msgspec
+import stamina
 import structlog
 from jwt import InsecureKeyLengthWarning
 
@@ -83,6 +84,7 @@ def configure(
         logging.getLogger(name).setLevel(max(logging.INFO, root.level))
     logging.getLogger(NATIVE).setLevel(root.level)
     logging.captureWarnings(True)
+    stamina.instrumentation.set_on_retry_hooks([])  # it would log every retry; what a retry does not mend, we log
     if dev:
         warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)  # dev mode's "secret" is short
     structlog.configure(

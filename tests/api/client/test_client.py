@@ -269,6 +269,14 @@ async def test_client_retries_temporary_failures(first: Callable[[], web.Respons
         assert await client.services() == []
 
 
+async def test_client_prints_nothing_of_its_retries(capfd: pytest.CaptureFixture[str]) -> None:
+    """What a program prints is its own affair: it may be piped into another."""
+    server = Server(refusal(503, after="0"), HANG_UP, no_services())
+    async with server.client() as client:
+        assert await client.services() == []
+    assert capfd.readouterr().out == ""
+
+
 async def test_retried_create_repeats_its_body_and_idempotency_key() -> None:
     server = Server(HANG_UP, refusal(409, "idempotency_conflict", after="0"), refusal(403, "forbidden"))
     async with server.client() as client:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import stamina
 import structlog
 from livekit import api
 
@@ -34,6 +35,7 @@ def _restored() -> Iterator[None]:
     root.handlers, root.level = handlers, level
     logging.captureWarnings(False)
     structlog.reset_defaults()
+    stamina.instrumentation.set_on_retry_hooks(None)
 
 
 @pytest.fixture
@@ -54,6 +56,14 @@ def test_every_logger_writes_json_lines_with_the_bound_context(stream: io.String
     ours, theirs = lines(stream)
     assert (ours["event"], ours["token"], ours["session_id"], ours["level"]) == ("ours", REDACTED, "ses_1", "info")
     assert (theirs["event"], theirs["room"], theirs["session_id"]) == (f"theirs {REDACTED}", "demo", "ses_1")
+
+
+def test_retries_are_not_logged_by_the_library_that_makes_them(stream: io.StringIO) -> None:
+    logs.configure(dev=False, level="debug", secrets=[], stream=stream)
+    for attempt in stamina.retry_context(on=ZeroDivisionError, attempts=2, wait_initial=0, wait_jitter=0):
+        with attempt:
+            1 / (attempt.num - 1)
+    assert lines(stream) == []
 
 
 @pytest.mark.parametrize("dev", [True, False])
