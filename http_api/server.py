@@ -57,6 +57,8 @@ async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="io"))
     if not settings.invites_have_own_key and not settings.dev:
         log.warning("invites_signed_with_livekit_secret", hint="set INVITE_API_KEY and INVITE_API_SECRET")
+    for name, meant in settings.misspelt().items():
+        log.warning("setting_misspelt", variable=name, hint=f"it has no effect; is {meant} meant?")
     for name in short_secrets(settings):
         log.warning("secret_is_short", variable=name, hint=f"use at least {SECRET_MIN} characters")
     if settings.redis_url is not None and settings.state_dir is not None:

@@ -8,6 +8,11 @@ import { dispose } from '@livekit/rtc-node';
 import { WebhookReceiver } from 'livekit-server-sdk';
 import { SessionJob, log } from './session_job.js';
 
+try {
+  process.loadEnvFile(); // .env in the working directory; variables of the environment count more
+} catch {
+  // there is none
+}
 const env = process.env;
 const SERVICE_ID = env.SERVICE_ID || 'node-service';
 const MANAGER = env.SESSION_MANAGER_URL || 'http://localhost:8080';

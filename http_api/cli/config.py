@@ -27,16 +27,22 @@ class Setting:
 def config(dev: Dev = False, as_json: Json = False) -> None:
     """List every setting: its value, where the value comes from, its default and its purpose.
 
-    Secrets are hidden. Exit code 2: some settings are missing or invalid; each is named.
+    Secrets are hidden. Variables that look like a misspelt setting are named too. Exit code 2: some settings are
+    missing or invalid; each is named.
     """
+    from http_api.settings.settings import Settings
+
     with errors_reported(as_json=as_json):
         found = list(settings_of(dev=dev))
+        misspelt = Settings.misspelt()
     if as_json:
-        output.print_json({"settings": [asdict(setting) for setting in found]})
+        output.print_json({"settings": [asdict(setting) for setting in found], "misspelt": misspelt})
         return
     columns = ("variable", "value", "from", "default", "for")
     rows = [[one.name, one.value, one.source, one.default, one.purpose] for one in found]
     output.out().print(output.table(*columns, rows=rows))
+    for name, meant in misspelt.items():
+        output.print_error(f"{name} has no effect: is {meant} meant?")
 
 
 def settings_of(*, dev: bool) -> Iterable[Setting]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from pydantic import ValidationError
 
 OTHER_NAMES = {"LIVEKIT_SERVER_URL": "LIVEKIT_URL"}
@@ -13,13 +16,21 @@ class BadSettings(Exception):
     """The settings are invalid. The message names every invalid variable, but shows no values."""
 
 
-def complaint(wrong: ValidationError, *, dev: bool) -> str:
-    """A message that lists every invalid variable."""
+def complaint(wrong: ValidationError, *, dev: bool, meant: Mapping[str, str], dotenv: Path) -> str:
+    """A message that lists every invalid variable. `meant`: misspelt variables, and what is meant; `dotenv`: where
+    `.env` was looked for."""
     errors = wrong.errors(include_input=False, include_url=False)
     lines = [f"  {_variable(error['loc'])}{_what(error['type'], error['msg'])}" for error in errors]
-    missing = any(error["type"] == "missing" for error in errors)
-    hint = "\n`--dev` starts with the key and secret of `livekit-server --dev`." if missing and not dev else ""
-    return f"{COMPLAINT}\n" + "\n".join(lines) + hint
+    lines += [f"  {name} is set: is {setting} meant?" for name, setting in meant.items()]
+    if any(error["type"] == "missing" for error in errors):
+        lines.append(f"Variables are read from the environment and from {dotenv}{_state_of(dotenv)}.")
+        if not dev:
+            lines.append("`--dev` starts with the key and secret of `livekit-server --dev`.")
+    return "\n".join([COMPLAINT, *lines])
+
+
+def _state_of(dotenv: Path) -> str:
+    return "" if dotenv.exists() else ", which does not exist"
 
 
 def _variable(loc: tuple[int | str, ...]) -> str:

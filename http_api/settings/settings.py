@@ -1,4 +1,4 @@
-"""All settings, read once from the environment, then from the project's `.env`. No other code reads either."""
+"""All settings, read once from the environment, then from `.env` in the working directory. No other code reads either."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from http_api.models.field_types import MONTH
 from http_api.settings.complaint import COMPLAINT, OTHER_NAMES, BadSettings, complaint
 from http_api.settings.log_endpoint import LogEndpoint
+from http_api.settings.misspelt import misspelt
 from http_api.settings.types import (
     ApiKeys,
     CallbackUrls,
@@ -41,7 +42,8 @@ from manager_agent.redis.url import RedisUrl, read_redis_url
 from manager_agent.session.session import Limits
 from manager_agent.setting_text import without_quotes
 
-DOTENV = Path(__file__).resolve().parents[2] / ".env"
+DOTENV = Path(".env")
+"""In the working directory, as for the services of the kit."""
 PUBLISHED = frozenset({"devkey", "secret"})
 """The key and secret of `livekit-server --dev`. A caller that holds them is an administrator of the API."""
 
@@ -244,12 +246,22 @@ class Settings(BaseSettings):
             settings = (DevSettings if dev else Settings)()
             proxy_rule()
         except ValidationError as wrong:
-            raise BadSettings(complaint(wrong, dev=dev)) from None
+            raise BadSettings(complaint(wrong, dev=dev, meant=cls.misspelt(), dotenv=cls.dotenv())) from None
         except BadProxy as wrong:
             raise BadSettings(f"{COMPLAINT}\n  {wrong}") from None
         except (OSError, UnicodeError) as error:
-            raise BadSettings(f"{DOTENV} can't be read: {type(error).__name__}") from None
+            raise BadSettings(f"{cls.dotenv()} can't be read: {type(error).__name__}") from None
         return settings
+
+    @classmethod
+    def misspelt(cls) -> dict[str, str]:
+        """The variables that look like the name of a setting that is not set, and that name."""
+        return misspelt(cls, {*(name.upper() for name in cls.model_fields), *OTHER_NAMES.values()})
+
+    @classmethod
+    def dotenv(cls) -> Path:
+        """The path of the `.env` that is read if it is there."""
+        return Path(str(cls.model_config["env_file"])).absolute()
 
     @property
     def agent_name(self) -> str:

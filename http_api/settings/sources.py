@@ -8,7 +8,7 @@ from typing import Any
 from pydantic_settings import DotEnvSettingsSource, EnvSettingsSource
 
 from http_api.settings.complaint import BadSettings
-from http_api.settings.settings import DOTENV, Settings
+from http_api.settings.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ def origins(kind: type[Settings]) -> dict[str, Origin]:
     try:
         sources = {"environment": EnvSettingsSource(kind), ".env": DotEnvSettingsSource(kind)}
     except (OSError, UnicodeError) as error:
-        raise BadSettings(f"{DOTENV} can't be read: {type(error).__name__}") from None
+        raise BadSettings(f"{kind.dotenv()} can't be read: {type(error).__name__}") from None
 
     def origin(name: str, info: Any) -> Origin:
         for source_name, source in sources.items():

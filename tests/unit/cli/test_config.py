@@ -67,6 +67,14 @@ def test_config_shows_a_blank_variable_as_not_set() -> None:
     assert listed("--dev", SERVER_PORT="")["SERVER_PORT"]["source"] == "default"
 
 
+def test_config_names_a_misspelt_setting() -> None:
+    said = run("config", "--dev", SESSION_TTLL="60")
+    assert (said.exit_code, "SESSION_TTLL has no effect: is SESSION_TTL meant?" in said.stderr) == (FINE, True)
+    assert json.loads(run("config", "--dev", "--json", SESSION_TTLL="60").stdout)["misspelt"] == {
+        "SESSION_TTLL": "SESSION_TTL"
+    }
+
+
 def test_config_shows_no_secret() -> None:
     digest = digest_of("sm_x")
     env = {

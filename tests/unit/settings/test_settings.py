@@ -9,8 +9,9 @@ import pytest
 
 from http_api.access.api_keys import digest_of
 from http_api.settings.complaint import BadSettings
+from http_api.settings.misspelt import likely_meant
 from http_api.settings.secret_values import kept_from_logs, secret_values, short_secrets
-from http_api.settings.settings import DevSettings, Settings
+from http_api.settings.settings import DOTENV, DevSettings, Settings
 from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE
 
 pytestmark = pytest.mark.unit
@@ -55,6 +56,43 @@ def test_outside_dev_mode_the_livekit_keys_are_required() -> None:
     assert "LIVEKIT_API_KEY: is missing" in said
     assert "LIVEKIT_API_SECRET: is missing" in said
     assert "--dev" in said
+
+
+def test_missing_settings_say_where_they_were_looked_for(tmp_path: Path) -> None:
+    assert f"{tmp_path}/.env, which does not exist" in complaint()
+    (tmp_path / ".env").write_text("LIVEKIT_API_KY=key\n")
+    said = complaint()
+    assert f"{tmp_path}/.env." in said
+    assert "LIVEKIT_API_KY is set: is LIVEKIT_API_KEY meant?" in said
+
+
+def test_dotenv_of_the_working_directory_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by services of the kit and by scripts/run."""
+    monkeypatch.setitem(DevSettings.model_config, "env_file", DOTENV)
+    (tmp_path / ".env").write_text("SERVER_PORT=8090\n")
+    monkeypatch.chdir(tmp_path)
+    assert Settings.load(dev=True).server_port == 8090
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("SESSION_TTLL", "SESSION_TTL"),
+        ("READY_TIMOUT", "READY_TIMEOUT"),
+        ("CORS_ORIGIN", "CORS_ORIGINS"),
+        ("REDIS_URI", "REDIS_URL"),
+        ("LIVEKIT_ULR", "LIVEKIT_URL"),
+    ],
+)
+def test_misspelt_settings_are_recognized(name: str, meant: str) -> None:
+    known = {*(field.upper() for field in Settings.model_fields), "LIVEKIT_URL"}
+    assert likely_meant([name, "SERVER_PORT"], known) == {name: meant}
+    assert likely_meant([name, meant], known) == {}
+
+
+def test_variables_of_other_programs_are_not_taken_for_misspelt_settings() -> None:
+    others = "PATH HOME SERVICE_PORT SERVICE_HOST LIVEKIT_PORT SESSION_MANAGER_URL OTEL_EXPORTER_OTLP_TRACES_HEADERS"
+    assert likely_meant(others.split(), [field.upper() for field in Settings.model_fields]) == {}
 
 
 @pytest.mark.usefixtures("keys")
