@@ -21,7 +21,7 @@ def why_unreachable(error: aiohttp.ClientError | OSError) -> str:
             reason = getattr(error.certificate_error, "verify_message", "") or type(error.certificate_error).__name__
             return f"its certificate is not accepted: {reason}"
         case aiohttp.ClientConnectorSSLError():
-            return "no TLS connection"
+            return "no TLS connection: it may serve http, not https"
     return _cause(error)
 
 

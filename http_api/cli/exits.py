@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from http import HTTPStatus
 from typing import Any, NoReturn
 
 import typer
@@ -32,6 +33,8 @@ MEANINGS = {
     ExitCode.INTERRUPTED: "interrupted",
 }
 EPILOG = "Exit codes: " + ", ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()) + "."
+
+KEY_NEEDED = ". Set SESSION_MANAGER_API_KEY to an API key, or name the variable that has it with --api-key-env"
 
 
 class CommandError(Exception):
@@ -79,7 +82,7 @@ def _report(error: Exception) -> tuple[ExitCode, str, dict[str, Any]]:
         case ApiError():
             return (
                 ExitCode.FAILED,
-                str(error),
+                f"{error}{KEY_NEEDED if error.status == HTTPStatus.UNAUTHORIZED else ''}",
                 {"status": error.status, "slug": error.slug, "request_id": error.request_id},
             )
         case Unreachable():

@@ -33,8 +33,8 @@ def new(name: Name, scope: Scopes = None, as_json: Json = False) -> None:
     if as_json:
         output.print_json({"name": name, "key": key, "scopes": scopes, "entry": str(entry)})
         return
-    out = output.out()
-    out.print(f"Key of {name}, valid for {' and '.join(scopes)}. It is not shown again:", markup=False)
+    out, err = output.out(), output.err()
+    err.print(f"Key of {name}, valid for {' and '.join(scopes)}. It is not shown again:", markup=False)
     out.print(key, markup=False, soft_wrap=True)
-    out.print("\nIts entry for the server's API_KEYS (separate several with commas):", markup=False)
+    err.print("\nIts entry for the server's API_KEYS (separate several with commas):", markup=False)
     out.print(str(entry), markup=False, soft_wrap=True)

@@ -31,11 +31,14 @@ Dev = Annotated[bool, typer.Option("--dev", help="Use the defaults of dev mode."
 
 @asynccontextmanager
 async def connected(url: str, key_variable: str) -> AsyncIterator[Client]:
-    """A client of the session manager at `url`, with the API key in that variable. Raises CommandError."""
+    """A client of the session manager at `url`, with the API key in that variable. Raises CommandError, also if a
+    variable that was named on the command line is not set."""
     from http_api.client import Client
     from manager_agent.proxy_rule import BadProxy
 
     key = as_meant(key_variable, os.environ.get(key_variable, ""))
+    if not key and key_variable != KEY_VARIABLE:
+        raise CommandError(f"--api-key-env: the environment variable {key_variable} is not set")
     try:
         client = Client(as_meant("--url", url), key or None, max_wait=MAX_WAIT)
     except BadProxy as wrong:
