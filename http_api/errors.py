@@ -228,7 +228,8 @@ class NotReady(Exception):
         self, session_id: str, reason: str | None, services: Sequence[Mapping[str, Any]], server_timing: str
     ) -> None:
         """`services`: the JSON of each, as in the session. `server_timing`: the value of the Server-Timing header."""
-        missing = [f"{s['service_id']}: {s['reason']}" for s in services if s["reason"] and not s["optional"]]
+        unready = (s for s in services if s["reason"] and not s["optional"])
+        missing = [f"{s['service_id']}: {s['reason']}" + (f" ({s['detail']})" if s["detail"] else "") for s in unready]
         super().__init__("not ready in time: " + (", ".join(missing) or "the room's services"))
         self.session_id, self.reason, self.services, self.server_timing = session_id, reason, services, server_timing
 

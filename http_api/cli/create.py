@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from http_api.client import Client
     from http_api.models.responses import SessionView, SessionWithToken
 
+NO_SERVICES = "The session requires no services, so the user's room is empty. Name some with --service or --profile."
+
 
 def create(
     service: Annotated[list[str] | None, typer.Option("--service", help="A required service; repeatable.")] = None,
@@ -35,8 +37,11 @@ def create(
 ) -> None:
     """Create a session, show the progress of its services, and print the user's token.
 
-    The token goes to stdout, everything else to stderr. Ctrl-C before the session is ready ends it.
+    The token goes to stdout, everything else to stderr. Without --service and --profile the room is empty. Ctrl-C
+    before the session is ready ends it.
     """
+    if not service and not profile and not as_json:
+        output.err().print(NO_SERVICES, soft_wrap=True)
     fields = {
         "user_identity": identity,
         "user_name": name,
@@ -73,6 +78,8 @@ async def create_ready_session(client: Client, progress: Progress, **fields: Any
     try:
         async with aclosing(client.follow(session.session_id)) as changes:
             async for change in changes:
+                if progress.lacks_attempts(change):
+                    progress.show_failed(change, await client.timeline(session.session_id))
                 progress.show(change)
                 if is_decided(change):
                     break

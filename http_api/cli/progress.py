@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from http_api.cli.sessions import why_not_ready
 from http_api.models.responses import RequiredServiceView, SessionView
+from http_api.models.timeline import TimelineView
+from manager_agent.characters import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -24,6 +27,11 @@ class ProgressLine:
     name: str
     step: str
 
+    @property
+    def text(self) -> str:
+        number = f" (attempt {self.attempt})" if self.attempt > 1 else ""
+        return f"{self.name:{NAME_WIDTH}} {self.step}{number}"
+
 
 def steps_of(session: SessionView) -> list[ProgressLine]:
     """Every step of the session's services so far, in order of time. PURE."""
@@ -32,6 +40,21 @@ def steps_of(session: SessionView) -> list[ProgressLine]:
         for entry, service in enumerate(session.services)
         for step in STEPS
         if step in service.timeline
+    )
+
+
+def failed_attempts(session: SessionView, timeline: TimelineView) -> list[ProgressLine]:
+    """The attempts that another one has replaced, with what was wrong. PURE."""
+    return sorted(
+        ProgressLine(
+            since_asked(session, past.until),
+            past.entry,
+            past.attempt,
+            past.service_id,
+            f"attempt {past.attempt} failed: {why_not_ready(past) or 'replaced'}",
+        )
+        for past in timeline.attempts
+        if past.until is not None
     )
 
 
@@ -52,13 +75,25 @@ class Progress:
     console: Console | None
     """None: print nothing."""
     _shown: set[tuple[int, int, str]] = field(default_factory=set)
+    _failed: dict[int, int] = field(default_factory=dict)
+    """The number of failed attempts shown, by entry."""
+
+    def lacks_attempts(self, session: SessionView) -> bool:
+        """Whether attempts have failed that are not shown yet. A session has only the current ones: the rest is in its
+        timeline."""
+        return any(service.attempt - 1 > self._failed.get(entry, 0) for entry, service in enumerate(session.services))
+
+    def show_failed(self, session: SessionView, timeline: TimelineView) -> None:
+        for attempt in failed_attempts(session, timeline):
+            if attempt.attempt > self._failed.get(attempt.entry, 0):
+                self._failed[attempt.entry] = attempt.attempt
+                self._line(attempt.ms, f"{attempt.name:{NAME_WIDTH}} {attempt.step}", "red")
 
     def show(self, session: SessionView) -> None:
         for step in steps_of(session):
             if (step.entry, step.attempt, step.step) not in self._shown:
                 self._shown.add((step.entry, step.attempt, step.step))
-                color = "green" if step.step == "ready" else ""
-                self._line(step.ms, f"{step.name:{NAME_WIDTH}} {step.step}", color)
+                self._line(step.ms, step.text, "green" if step.step == "ready" else "")
 
     def ready(self, session: SessionView) -> None:
         assert session.ready_at is not None
@@ -66,4 +101,4 @@ class Progress:
 
     def _line(self, ms: float, text: str, color: str) -> None:
         if self.console is not None:
-            self.console.print(f"{ms:7.0f} ms  {text}", style=color, markup=False)
+            self.console.print(f"{ms:7.0f} ms  {visible(text)}", style=color, markup=False, soft_wrap=True)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from http_api.client import Client
-    from http_api.models.responses import SessionView
+    from http_api.models.responses import RequiredServiceView, SessionView
+    from http_api.models.timeline import AttemptView
 
 States = Annotated[list[str] | None, typer.Option("--state", help="Only sessions in this state; repeatable.")]
 RegisteredService = Annotated[str | None, typer.Option("--service", help="Only sessions with this service.")]
@@ -83,11 +84,16 @@ def headline(session: SessionView) -> Text:
     return Text(visible(f"{session.session_id} of {session.user_identity} is {session.state}{reason}"), "bold")
 
 
+def why_not_ready(service: RequiredServiceView | AttemptView) -> str | None:
+    """The reason, with what there is to say about it."""
+    return f"{service.reason}: {service.detail}" if service.detail else service.reason
+
+
 def services_table(session: SessionView) -> Table:
     """The services of a session, one row each."""
     columns = ("service", "state", "attempt", "ready by", "reason")
     rows = [
-        [service.service_id or service.type, service.state, service.attempt, service.ready_by, service.reason]
+        [service.service_id or service.type, service.state, service.attempt, service.ready_by, why_not_ready(service)]
         for service in session.services
     ]
     return output.table(*columns, rows=rows, right=("attempt",))

@@ -78,7 +78,8 @@ class ApiError(Exception):
                 row = API_ERRORS[errors.RoomUnavailable]
             case _:
                 row = API_ERRORS[errors.SessionOver]
-        missing = [f"{s.service_id or s.type}: {s.reason}" for s in session.services if s.reason and not s.optional]
+        unready = [service for service in session.services if service.reason and not service.optional]
+        missing = [f"{s.service_id or s.type}: {s.reason}" + (f" ({s.detail})" if s.detail else "") for s in unready]
         detail = f"{session.session_id} {session.state}: {', '.join([str(session.reason), *missing])}"
         return cls(row.status, title=row.title, slug=row.slug, detail=detail, services=tuple(session.services))
 

@@ -44,7 +44,8 @@ class RequiredServiceView(View):
     optional: bool
     reason: ServiceReason | None
     detail: str | None = None
-    """More about the reason `unreachable`: why the session manager refuses to call the endpoint."""
+    """More about the reason: for `reported_failure` what the service said, for `unreachable` why the session manager
+    refuses to call the endpoint."""
     ready_by: Evidence | None = None
     attempt: int = 0
     timeline: dict[str, str] = Field(default_factory=dict)

@@ -63,6 +63,8 @@ class AttemptView(View):
     optional: bool
     state: ServiceState
     reason: ServiceReason | None
+    detail: str | None
+    """More about the reason, as in a session's `services`."""
     ready_by: Evidence | None
     """The evidence that makes it ready; null when it is not ready, or no longer ready."""
     tries: int
@@ -84,6 +86,7 @@ class AttemptView(View):
             optional=given.optional,
             state=attempt.state,
             reason=given.reason,
+            detail=attempt.fault_detail,
             ready_by=given.ready_by,
             tries=attempt.tries,
             timeline=known_instants(attempt.timeline),

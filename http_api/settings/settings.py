@@ -1,4 +1,5 @@
-"""All settings, read once from the environment, then from `.env` in the working directory. No other code reads either."""
+"""All settings, read once from the environment, then from `.env` in the working directory. No other code reads
+either."""
 
 from __future__ import annotations
 

@@ -274,7 +274,7 @@ class Watcher:
     async def _apply(self, identity: str, signal: ServiceMessage) -> Session:
         """Record the signal. Returns the session."""
         before = self._store.get(self._session_id)
-        event = ev.ServiceSignalled(self._clock(), identity, signal.type, Evidence.MESSAGE)
+        event = ev.ServiceSignalled(self._clock(), identity, signal.type, Evidence.MESSAGE, signal.detail)
         session = await self._store.update(self._session_id, event)
         is_new = session is not before or (identity, signal.type) not in self._said
         self._said.add((identity, signal.type))

@@ -98,6 +98,8 @@ class Attempt(Frozen):
     was_accepted: bool = False
     """Whether it had accepted before the same invite was sent again and refused."""
     reported_failure: bool = False
+    failure_detail: str | None = None
+    """What the service said about its failure."""
     never_joined: bool = False
     """Whether it signaled ready by HTTP and was not in the room in time. A late join makes that void."""
     lost_with_room: bool = False
@@ -209,7 +211,9 @@ class Attempt(Frozen):
 
     @property
     def fault_detail(self) -> str | None:
-        """What there is to say about a fault that is a refused invite."""
+        """What there is to say about a fault that the service reported, or that is a refused invite."""
+        if self.reported_failure:
+            return self.failure_detail
         return self.refusal_detail if self.refusal is not None and self.fault == str(self.refusal) else None
 
     @property

@@ -150,6 +150,8 @@ class ServiceSignalled(Frozen):
     identity: str
     signal: Signal
     evidence: Evidence
+    detail: str | None = None
+    """What the service said about it."""
 
 
 class JobAccepted(Frozen):

@@ -145,7 +145,7 @@ def service_signalled(session: Session, event: ev.ServiceSignalled) -> Session:
     if attempt.reported_failure or attempt.lost or (attempt.never_joined and not is_in_room):
         return session
     if event.signal is Signal.FAILED:
-        return with_attempt(session, entry, _reported_failure(attempt, event.at))
+        return with_attempt(session, entry, _reported_failure(attempt, event.at, event.detail))
     if event.signal is Signal.READY:
         if is_in_room and attempt.timeline.joined is None:
             attempt = _came(attempt, event.at)
@@ -243,8 +243,9 @@ def _ready(attempt: Attempt, evidence: Evidence, at: float) -> Attempt:
     return replace(attempt, ready_by=evidence, timeline=replace(attempt.timeline, ready=at))
 
 
-def _reported_failure(attempt: Attempt, at: float) -> Attempt:
-    return replace(attempt, reported_failure=True, ready_by=None, timeline=replace(attempt.timeline, failed=at))
+def _reported_failure(attempt: Attempt, at: float, detail: str | None = None) -> Attempt:
+    timeline = replace(attempt.timeline, failed=at)
+    return replace(attempt, reported_failure=True, failure_detail=detail, ready_by=None, timeline=timeline)
 
 
 def with_attempt(session: Session, entry: int, attempt: Attempt) -> Session:

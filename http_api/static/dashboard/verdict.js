@@ -50,7 +50,10 @@ function shortfalls(session) {
 }
 
 export const shortfallOf = (service) =>
-  `${nameOf(service)} ${inWords(WHY_NOT_READY, service.reason)}${service.optional ? " (optional)" : ""}`;
+  `${nameOf(service)} ${whyNotReady(service)}${service.optional ? " (optional)" : ""}`;
+
+/** The reason of a service or an attempt, with what there is to say about it. */
+const whyNotReady = ({ reason, detail }) => inWords(WHY_NOT_READY, reason) + (detail ? `: ${detail}` : "");
 
 /** A line for each current attempt that is awaited. */
 function awaitedLines(session, timeline, now) {
@@ -76,7 +79,7 @@ const dueIn = (left) => (left > 0 ? `due in ${duration(left)}` : `overdue by ${d
 
 /** The outcome of one attempt, with the evidence of readiness. */
 export function outcomeOf(attempt) {
-  const why = attempt.reason && inWords(WHY_NOT_READY, attempt.reason);
+  const why = attempt.reason && whyNotReady(attempt);
   if (attempt.until) return why ? `Replaced because it ${why}` : "Replaced";
   if (attempt.state === "ready") return `Ready${attempt.ready_by ? ` ${inWords(EVIDENCE, attempt.ready_by)}` : ""}`;
   if (why) return capital(why);

@@ -14,9 +14,12 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from rich.console import Console
 
 from http_api.access.api_keys import KeyEntry, digest_of, new_key
 from http_api.cli.exits import ExitCode
+from http_api.cli.progress import Progress
+from http_api.client import Client
 from http_api.settings.settings import Settings
 from manager_agent.json_object import JsonObject
 from manager_agent.session import events as ev
@@ -159,6 +162,33 @@ async def test_create_command_names_the_services_that_failed_the_session(start_a
     assert (refused.code, refused.document["error"]["slug"]) == (NO, "service_not_available")
 
 
+async def test_create_command_says_that_a_session_without_services_has_an_empty_room(api: Api) -> None:
+    said = await run(api, "create")
+    assert (said.code, "requires no services, so the user's room is empty" in said.err) == (FINE, True)
+    await api.register("asr-service")
+    async with started(f"http://127.0.0.1:{api.port}", "create", "--service", "asr-service") as process:
+        assert "asr-service" in await line_with(process.stderr, "")
+
+
+async def test_create_command_shows_attempts_that_failed(api: Api) -> None:
+    async with still_session(api) as still:
+        other = Chosen("asr-2", "ASR", "http://127.0.0.1:2/", None, ReadyOn.JOIN)
+        now = api.parts.clock()
+        failed = ev.ServiceSignalled(now + 1, "sm-asr-1", ev.Signal.FAILED, ev.Evidence.MESSAGE, "the model is [red]")
+        started_again = ev.InviteStarted(now + 2, 0, 2, 1, "sm-asr-2", "inv_2", instead=other)
+        await still.happens(ev.InviteAccepted(now + 1, 0, 1, 1), failed, started_again)
+        console = Console(record=True, width=200)
+        progress = Progress(console)
+        async with Client(f"http://127.0.0.1:{api.port}") as client:
+            session = await client.get(still.session_id)
+            assert progress.lacks_attempts(session)
+            for _ in range(2):  # shown once
+                progress.show_failed(session, await client.timeline(still.session_id))
+        assert not progress.lacks_attempts(session)
+    [line] = console.export_text().splitlines()
+    assert line.split(maxsplit=3)[2:] == ["asr-service", "attempt 1 failed: reported_failure: the model is [red]"]
+
+
 async def test_ctrl_c_before_a_session_is_ready_ends_the_session(api: Api) -> None:
     await api.register("asr-service")
     async with started(f"http://127.0.0.1:{api.port}", "create", "--service", "asr-service") as process:
@@ -260,6 +290,20 @@ async def test_api_key_is_read_from_the_environment_and_never_shown(start_api: S
     ):
         assert key not in said.out + said.err
     assert [session.owner for session in api.parts.store.list()] == ["bob"]
+
+
+async def test_a_missing_api_key_is_named(start_api: StartApi) -> None:
+    secret = SecretStr("a-secret-of-at-least-thirty-two-characters")
+    api = await start_api(Settings, livekit_api_key="key", livekit_api_secret=secret, server_host="127.0.0.1")
+    assert "Set SESSION_MANAGER_API_KEY" in (await run(api, "sessions")).err
+    unset = await run(api, "sessions", "--api-key-env", "OTHER_KEY")
+    assert (unset.code, "the environment variable OTHER_KEY is not set" in unset.err) == (ExitCode.USAGE, True)
+
+
+async def test_an_https_url_of_a_plain_port_says_so(api: Api) -> None:
+    async with started(f"https://127.0.0.1:{api.port}", "sessions") as process:
+        said = await done(process)
+    assert (said.code, "it may serve http, not https" in said.err) == (UNREACHABLE, True)
 
 
 @pytest.mark.parametrize(("variable", "name"), [("SESSION_MANAGER_API_KEY",) * 2, ("SESSION_MANAGER_URL", "--url")])

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from http_api.client import ApiError, Client
 from http_api.observability.logs.recent import PER_SESSION
 from http_api.settings.settings import Settings
 from manager_agent.session import events as ev
@@ -72,6 +73,19 @@ async def test_timeline_shows_a_replaced_attempt_with_its_reason(still: StillSes
     assert (first["until"], first["late"]) == (second["timeline"]["invited"], None)
     assert (second["service_id"], second["attempt"], second["until"]) == ("asr-2", 2, None)
     assert second["late"]["awaited"] == "accept"
+
+
+async def test_detail_of_a_reported_failure_is_in_the_session_and_its_timeline(still: StillSession) -> None:
+    now, said = still.api.parts.clock(), "the model can't be loaded"
+    await still.happens(ev.ServiceSignalled(now, "sm-asr-1", ev.Signal.FAILED, ev.Evidence.MESSAGE, said))
+    [service] = (await still.api.ask("GET", still.path))[2]["services"]
+    assert (service["reason"], service["detail"]) == ("reported_failure", said)
+    [attempt] = (await timeline(still))["attempts"]
+    assert (attempt["reason"], attempt["detail"]) == ("reported_failure", said)
+    async with Client(f"http://127.0.0.1:{still.api.port}") as client:
+        await still.ends()
+        with pytest.raises(ApiError, match=said):
+            await client.until_ready(still.session_id)
 
 
 async def test_timeline_of_an_ended_session_waits_for_nothing(still: StillSession) -> None:

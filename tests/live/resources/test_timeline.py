@@ -38,7 +38,7 @@ async def one_that_fails_is_replaced(stack: Stack) -> tuple[dict[str, Any], Bot,
     first = bots.pop(invited.services[0].service_id)
     [second] = bots.values()
     await first.join()
-    await first.say_by_rpc('{"type": "failed"}')
+    await first.say_by_rpc('{"type": "failed", "detail": "no model"}')
     await second.invited()
     await second.join()
     await second.say_by_rpc()
@@ -53,6 +53,7 @@ async def test_timeline_shows_both_attempts_and_their_log_entries(stack: Stack) 
     failed, ready = told["attempts"]
     assert (failed["service_id"], failed["attempt"], failed["state"]) == (first.service_id, 1, "failed")
     assert (failed["reason"], failed["until"]) == ("reported_failure", ready["timeline"]["invited"])
+    assert (failed["detail"], ready["detail"]) == ("no model", None)
     assert (ready["service_id"], ready["attempt"], ready["state"]) == (second.service_id, 2, "ready")
     assert (ready["ready_by"], ready["until"], ready["late"]) == ("message", None, None)
     for attempt, last in ((failed, "failed"), (ready, "ready")):

@@ -136,14 +136,15 @@ def test_session_progress_shows_each_step_once_in_order_of_time() -> None:
     console = Console(record=True, width=200)
     progress = Progress(console)
     for services in ([first, service(None, 0, type="LLM")], [first], [later]):
+        assert progress.lacks_attempts(view(services)) == (services == [later])
         progress.show(view(services))
     lines = [line.split() for line in console.export_text().splitlines()]
     assert lines == [
         ["0", "ms", "asr-service", "invited"],
         ["1000", "ms", "asr-service", "accepted"],
-        ["2000", "ms", "asr-service", "invited"],
-        ["3000", "ms", "asr-service", "joined"],
-        ["4000", "ms", "asr-service", "ready"],
+        ["2000", "ms", "asr-service", "invited", "(attempt", "2)"],
+        ["3000", "ms", "asr-service", "joined", "(attempt", "2)"],
+        ["4000", "ms", "asr-service", "ready", "(attempt", "2)"],
     ]
     assert [step.ms for step in steps_of(view([later, first]))] == [0, 1000, 2000, 3000, 4000]
 

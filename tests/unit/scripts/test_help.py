@@ -12,7 +12,8 @@ pytestmark = pytest.mark.unit
 
 
 @pytest.mark.parametrize(
-    "command", [["chaos", "--help"], ["chaos", "--cluster", "--help"], ["chaos", "-h"], ["run", "--help"], ["run", "-h"]]
+    "command",
+    [["chaos", "--help"], ["chaos", "--cluster", "--help"], ["chaos", "-h"], ["run", "--help"], ["run", "-h"]],
 )
 def test_help_is_the_comment_at_the_beginning(command: list[str]) -> None:
     script = ROOT / "scripts" / command[0]
