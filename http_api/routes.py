@@ -190,8 +190,10 @@ SERVICES = (
         "microservices_register", "POST", microservices.PATH + "/register", microservices.register,
         Tag.SERVICES, Permission.SERVICES,
         {
-            CREATED: ResponseSpec("registered", responses.ServiceView, headers=LOCATION | REPLAYED),
-            OK: ResponseSpec("registered, replacing an earlier one", responses.ServiceView, headers=REPLAYED),
+            CREATED: ResponseSpec("registered", responses.RegisteredServiceView, headers=LOCATION | REPLAYED),
+            OK: ResponseSpec(
+                "registered, replacing an earlier one", responses.RegisteredServiceView, headers=REPLAYED
+            ),
         },
         (StaticService, OtherCaller, TooManyServices, Overloaded),
         body=services.RegisterService, headers=IDEMPOTENCY, is_idempotent=True,

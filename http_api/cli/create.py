@@ -40,8 +40,6 @@ def create(
     The token goes to stdout, everything else to stderr. Without --service and --profile the room is empty. Ctrl-C
     before the session is ready ends it.
     """
-    if not service and not profile and not as_json:
-        output.err().print(NO_SERVICES, soft_wrap=True)
     fields = {
         "user_identity": identity,
         "user_name": name,
@@ -57,6 +55,8 @@ async def _create(url: str, key_variable: str, fields: dict[str, Any], keep: boo
     from http_api.cli.progress import Progress
 
     async with connected(url, key_variable) as client:
+        if not as_json and not fields["required_services"] and not fields["profile"]:
+            output.err().print(NO_SERVICES, soft_wrap=True)
         progress = Progress(None if as_json else output.err())
         session = await create_ready_session(client, progress, **fields)
         if as_json:

@@ -18,6 +18,7 @@ from http_api.client.fields import ParticipantFields, ServiceFields, SessionFiel
 from http_api.models.health import Draining, Health, Proven
 from http_api.models.responses import (
     ParticipantView,
+    RegisteredServiceView,
     ServiceList,
     ServiceView,
     SessionList,
@@ -44,6 +45,7 @@ WITH_TOKEN = TypeAdapter(SessionWithToken)
 PARTICIPANT = TypeAdapter(ParticipantView)
 SESSION_LIST = TypeAdapter(SessionList)
 SERVICE = TypeAdapter(ServiceView)
+REGISTERED = TypeAdapter(RegisteredServiceView)
 SERVICE_LIST = TypeAdapter(ServiceList)
 HEALTH = TypeAdapter(Health)
 DRAINING = TypeAdapter(Draining)
@@ -196,9 +198,9 @@ class Client:
         """One registered service."""
         return (await self._calls.ask("GET", *SERVICES, service_id)).read(SERVICE)
 
-    async def register(self, **fields: Unpack[ServiceFields]) -> ServiceView:
-        """Register a service, replacing the one with the same id."""
-        return (await self._calls.ask("POST", *SERVICES, "register", body=_given(fields))).read(SERVICE)
+    async def register(self, **fields: Unpack[ServiceFields]) -> RegisteredServiceView:
+        """Register a service, replacing the one with the same id. See its `warning`."""
+        return (await self._calls.ask("POST", *SERVICES, "register", body=_given(fields))).read(REGISTERED)
 
     async def remove(self, service_id: str, *, endpoint: str | None = None) -> ServiceView:
         """Remove a service; with `endpoint`, only if the instance at that address is the registered one."""

@@ -204,6 +204,17 @@ class ServiceView(View):
         return _with_metadata(view, service.metadata)
 
 
+class RegisteredServiceView(ServiceView):
+    """A service that was just registered."""
+
+    warning: str | None = None
+    """Why no invite will reach it, if that is known already."""
+
+    @classmethod
+    def warned(cls, view: ServiceView, warning: str | None) -> Self:
+        return cls(**dict(view), warning=warning)
+
+
 class ServiceList(View):
     services: list[ServiceView]
 

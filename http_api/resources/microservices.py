@@ -13,7 +13,7 @@ from http_api.errors import MissingScope
 from http_api.limits.quotas import SERVICE_QUOTAS
 from http_api.limits.registrations_begun import registering
 from http_api.models.queries import InstanceQuery
-from http_api.models.responses import ServiceList, ServiceView, answer, answer_list
+from http_api.models.responses import RegisteredServiceView, ServiceList, ServiceView, answer, answer_list
 from http_api.models.services import Heartbeat, RegisterService
 from http_api.protocol.bodies import read_body, read_query
 from http_api.replica import require_writes
@@ -34,7 +34,7 @@ async def register(request: web.Request) -> web.Response:
     """Register a service.
 
     201 when it is new, 200 when it replaces the caller's service of the same id; 409 when the id or the `agent_name` is
-    another caller's.
+    another caller's. The `warning` says if no invite can reach the endpoint.
     Only the caller's own sessions can use the service, unless it is `shared`, which requires the scope `admin`. With
     `lease_seconds` the service is removed unless its lease is renewed in time.
     """
@@ -50,6 +50,8 @@ async def register(request: web.Request) -> web.Response:
         new = registry.register(service)
         view = service_view(request[PRINCIPAL], registry.status(service.service_id))
         await request.app[RECORDS].committed()
+    warning = None if service.endpoint is None else request.app[INVITE_ADDRESSES].doubt(service.endpoint)
+    view = RegisteredServiceView.warned(view, warning)
     return answer(view, HTTPStatus.CREATED, Location=f"{PATH}/{service.service_id}") if new else answer(view)
 
 

@@ -71,6 +71,7 @@ AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<por
 NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 NAME_MAX = 253
+LOCALHOST = frozenset({"localhost", "localhost."})
 PORT_MAX = 65_535
 
 
@@ -111,6 +112,18 @@ class AddressPolicy:
         if ":" in host or _ends_in_a_number(host):
             self.check(host, port)
         return url
+
+    def doubt(self, address: str) -> str | None:
+        """Why no call to an admitted address will be allowed, as far as that is known before its host name is
+        resolved: `localhost` is loopback on every machine (RFC 6761)."""
+        url = read_url(address)
+        if url.raw_host not in LOCALHOST or url.port is None:
+            return None
+        try:
+            self.check("127.0.0.1", url.port)
+        except AddressRefused as refused:
+            return f"{url.raw_host} can't be called, so every invite will be `unreachable`: {refused.public}"
+        return None
 
     def check(self, address: str, port: int) -> None:
         """Raises AddressRefused unless this IP address may be called on this port."""

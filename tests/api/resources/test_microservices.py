@@ -12,6 +12,7 @@ import pytest
 
 from http_api.settings.settings import Settings
 from manager_agent.json_object import JsonObject
+from manager_agent.outbound.address_policy import PRIVATE
 from scripts.livekit_server import ROOT
 from tests.api.stand_ins import Api, StartApi
 from tests.tenants import ACME, RIVAL, production
@@ -25,7 +26,7 @@ async def test_service_is_registered_replaced_shown_listed_and_removed(api: Api)
     assert (status, made["metadata"], made["ready_on"]) == (201, body["metadata"], "join")
     assert headers["Location"] == "/api/v1/microservices/asr-service"
     status, _, replaced = await api.ask("POST", "/microservices/register", body | {"endpoint": "http://b/"})
-    assert (status, replaced["endpoint"]) == (200, "http://b/")
+    assert (status, replaced["endpoint"], replaced.pop("warning")) == (200, "http://b/", None)
     assert (await api.ask("GET", "/microservices/asr-service"))[2] == replaced
     assert (await api.ask("GET", "/microservices"))[2] == {"services": [replaced]}
     assert (await api.ask("DELETE", "/microservices/asr-service"))[::2] == (200, replaced)
@@ -53,6 +54,22 @@ async def test_forbidden_service_endpoint_is_422(api: Api, endpoint: str, why: s
     assert bad["field"] == "endpoint"
     assert why in bad["detail"]
     assert (await api.ask("GET", "/microservices/x"))[0] == 404
+
+
+async def test_registration_at_localhost_warns_where_loopback_is_not_allowed(start_api: StartApi) -> None:
+    """It is accepted, because a host name is checked at each call."""
+    local = {"service_id": "x", "endpoint": "http://localhost:9000/", "metadata": {"type": "ASR"}}
+    agent = {"service_id": "y", "agent_name": "y", "metadata": {"type": "ASR"}}
+    strict = await start_api(invite_networks=PRIVATE)
+    status, _, made = await strict.ask("POST", "/microservices/register", local)
+    assert (status, made["state"]) == (201, "healthy")
+    assert made["warning"].startswith("localhost can't be called, so every invite will be `unreachable`")
+    assert "INVITE_NETWORKS" in made["warning"]
+    named = local | {"endpoint": "http://a.example/"}
+    assert (await strict.ask("POST", "/microservices/register", named))[2]["warning"] is None
+    assert (await strict.ask("POST", "/microservices/register", agent))[2]["warning"] is None
+    dev = await start_api()
+    assert (await dev.ask("POST", "/microservices/register", local))[2]["warning"] is None
 
 
 def a_service(service_id: str = "asr-service", **more: Any) -> dict[str, Any]:
