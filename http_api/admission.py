@@ -56,7 +56,7 @@ def _refuse_foreign_pages(request: web.Request, operation: Operation | None) -> 
     host = request.headers.get("Host", "")
     if not (names_loopback(host) and names_loopback(request.host)):  # they differ if the request line has a URL
         raise Misdirected
-    if is_foreign_page(host, origin, site, request.app[SETTINGS].cors_origins) and not (
+    if is_foreign_page(host, origin, site, request.app[SETTINGS].allowed_origins) and not (
         origin is None and _is_followed_link(request, operation)
     ):
         raise CrossSite

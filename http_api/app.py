@@ -57,7 +57,7 @@ def create_app(components: Components) -> web.Application:
     """The application, not started. Raises BadSettings."""
     ffi.disable_log_capture()
     ffi.tell_panics_apart()
-    cross_origin = CrossOrigin(components.settings.cors_origins)
+    cross_origin = CrossOrigin(components.settings.allowed_origins)
     app = web.Application(middlewares=[_serving(cross_origin)])
     provide(app, components)
     app[DOCUMENT] = document_file(OPERATIONS)

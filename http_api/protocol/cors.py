@@ -1,4 +1,4 @@
-"""CORS: pages of the origins in CORS_ORIGINS may call the API from a browser.
+"""CORS: pages of the allowed origins may call the API from a browser.
 
 They authenticate like any other caller. The API uses no cookies, so credentials mode is not enabled.
 """
@@ -6,10 +6,11 @@ They authenticate like any other caller. The API uses no cookies, so credentials
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from http import HTTPStatus
 
 from aiohttp import web
+
+from http_api.protocol.local_callers import AllowedOrigins
 
 HEADER_NAMES = re.compile(r"(?:[ \t]*+[!#$%&'*+.^_`|~0-9A-Za-z-]++[ \t]*+(?:,|\Z))++")
 """A list of header names, as a browser asks for them. A page of an allowed origin may send any header: tracing and
@@ -26,9 +27,9 @@ MAX_AGE = 3_600
 
 
 class CrossOrigin:
-    def __init__(self, origins: Collection[str]) -> None:
+    def __init__(self, origins: AllowedOrigins) -> None:
         """Without origins, CORS is off."""
-        self._origins = frozenset(origins)
+        self._origins = origins
 
     def preflight(self, request: web.Request) -> web.Response | None:
         """The response to a preflight request; None for any other request. Preflight requests need no authentication,
@@ -40,7 +41,7 @@ class CrossOrigin:
         if not isinstance(unserved, web.HTTPMethodNotAllowed):
             return None
         answer = web.Response(status=HTTPStatus.NO_CONTENT)
-        if request.headers.get("Origin") in self._origins:
+        if request.headers.get("Origin", "") in self._origins:
             answer.headers["Access-Control-Allow-Methods"] = ", ".join(sorted(unserved.allowed_methods))
             answer.headers.add("Vary", "Access-Control-Request-Headers")
             asked_for = ", ".join(request.headers.getall("Access-Control-Request-Headers", ()))
@@ -55,7 +56,7 @@ class CrossOrigin:
             return
         answer.headers.add("Vary", "Origin")
         origin = request.headers.get("Origin")
-        if origin in self._origins:
+        if origin is not None and origin in self._origins:
             answer.headers["Access-Control-Allow-Origin"] = origin
             answer.headers["Access-Control-Expose-Headers"] = ANSWER_HEADERS
             answer.headers["Timing-Allow-Origin"] = origin

@@ -8,7 +8,8 @@ can't forge them.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Container
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9.-]+))(?::[0-9]{1,5})?")
@@ -29,9 +30,29 @@ def names_loopback(host: str) -> bool:
         return False
 
 
-def is_foreign_page(host: str, origin: str | None, site: str | None, allowed: Collection[str]) -> bool:
-    """Whether a page of another origin sent the request. `site`: Sec-Fetch-Site. `allowed`: the origins in
-    CORS_ORIGINS."""
+@dataclass(frozen=True, slots=True)
+class AllowedOrigins:
+    """The origins whose pages may call the API from a browser."""
+
+    listed: frozenset[str]
+    """Those in CORS_ORIGINS."""
+    of_this_machine: bool = False
+    """Whether pages that are served on loopback may call too: what serves them is a program of this machine, which
+    could call by itself. No page of a web site has such an origin."""
+
+    def __bool__(self) -> bool:
+        return bool(self.listed) or self.of_this_machine
+
+    def __contains__(self, origin: object) -> bool:
+        if origin in self.listed:
+            return True
+        scheme, _, host = str(origin).partition("://")
+        return self.of_this_machine and scheme in ("http", "https") and names_loopback(host)
+
+
+def is_foreign_page(host: str, origin: str | None, site: str | None, allowed: Container[str]) -> bool:
+    """Whether a page of another origin sent the request. `site`: Sec-Fetch-Site. `allowed`: the origins whose pages may
+    call."""
     if origin is not None:
         return origin not in allowed and origin.lower() != f"http://{host}".lower()
     return site is not None and site.strip().lower() not in OWN_SITE

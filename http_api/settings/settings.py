@@ -11,6 +11,7 @@ from pydantic import AliasChoices, Field, SecretStr, ValidationError, Validation
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from http_api.models.field_types import MONTH
+from http_api.protocol.local_callers import AllowedOrigins
 from http_api.settings.complaint import COMPLAINT, OTHER_NAMES, BadSettings, complaint
 from http_api.settings.log_endpoint import LogEndpoint
 from http_api.settings.misspelt import misspelt
@@ -114,7 +115,8 @@ class Settings(BaseSettings):
     jwks_authorized_parties: Annotated[Parties, Field(validate_default=True)] = ()
     """The values, separated by commas, of which the `azp` claim of those JWTs must be one; not checked when not set."""
     cors_origins: Origins = ()
-    """The origins, separated by commas, whose pages may call the API from a browser."""
+    """The origins, separated by commas, whose pages may call the API from a browser. Where callers need no key,
+    pages that are served on loopback may call too."""
 
     trusted_proxies: Proxies = ()
     """The networks, separated by commas, of the reverse proxies whose `Forwarded` or `X-Forwarded-For` header tells the
@@ -273,6 +275,10 @@ class Settings(BaseSettings):
     def is_open(self) -> bool:
         """Whether callers need no credentials: in dev mode when the server listens only on loopback."""
         return self.dev and is_loopback(self.server_host)
+
+    @property
+    def allowed_origins(self) -> AllowedOrigins:
+        return AllowedOrigins(frozenset(self.cors_origins), of_this_machine=self.is_open)
 
     @property
     def public_url(self) -> str:

@@ -85,7 +85,7 @@ async def test_rebound_host_name_is_not_served_in_dev_mode(api: Api, host: str, 
 @pytest.mark.parametrize(
     "page",
     [["Sec-Fetch-Site: cross-site"], ["Sec-Fetch-Site: same-site"], ["Origin: http://evil.example"], ["Origin: null"],
-     ["Origin: http://localhost:1", "Content-Type: text/plain"],
+     ["Origin: http://localhost.evil.example", "Content-Type: text/plain"], ["Origin: ftp://localhost"],
      ["Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"]],
 )  # fmt: skip
 async def test_page_of_another_origin_is_not_served_in_dev_mode(api: Api, request_line: str, page: list[str]) -> None:
@@ -108,9 +108,20 @@ async def test_link_to_a_page_may_be_followed_in_dev_mode(api: Api) -> None:
     assert (await send(api.port, head("GET", "/docs", *link, "Sec-Fetch-Dest: iframe"))).status == 403
 
 
+@pytest.mark.parametrize("origin", ["http://localhost:5173", "http://127.0.0.1:3000", "https://[::1]:8443"])
+async def test_page_of_this_machine_is_served_in_dev_mode(api: Api, origin: str) -> None:
+    """As of a front end's own development server."""
+    lines = [f"Origin: {origin}", "Sec-Fetch-Site: same-site", "Content-Length: 0"]
+    response = await send(api.port, head("POST", "/api/v1/token", *lines))
+    assert (response.status, response.headers["access-control-allow-origin"]) == (422, origin)
+    asked = [f"Origin: {origin}", "Access-Control-Request-Method: POST", "Access-Control-Request-Headers: content-type"]
+    preflight = await send(api.port, head("OPTIONS", "/api/v1/token", *asked))
+    assert (preflight.status, preflight.headers["access-control-allow-headers"]) == (204, "content-type")
+
+
 async def test_configured_origin_is_served_in_dev_mode(start_api: StartApi) -> None:
-    api = await start_api(cors_origins="http://localhost:5173,capacitor://localhost")
-    for origin in ("http://localhost:5173", "capacitor://localhost"):
+    api = await start_api(cors_origins="https://app.example.com,capacitor://localhost")
+    for origin in ("https://app.example.com", "capacitor://localhost"):
         lines = [f"Origin: {origin}", "Sec-Fetch-Site: same-site", "Content-Length: 0"]
         response = await send(api.port, head("POST", "/api/v1/token", *lines))
         assert (response.status, response.headers["access-control-allow-origin"]) == (422, origin)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from http_api.protocol.local_callers import is_foreign_page, names_loopback
+from http_api.protocol.local_callers import AllowedOrigins, is_foreign_page, names_loopback
 
 pytestmark = pytest.mark.unit
 
@@ -50,3 +50,27 @@ def test_other_host_is_not_loopback(host: str) -> None:
 )
 def test_page_of_another_origin_is_foreign(origin: str | None, site: str | None, foreign: bool) -> None:
     assert is_foreign_page("localhost:8080", origin, site, ["http://localhost:5173"]) is foreign
+
+
+@pytest.mark.parametrize(
+    ("origin", "listed", "of_this_machine"),
+    [
+        ("https://app.example.com", True, True),
+        ("http://localhost:5173", False, True),
+        ("https://127.0.0.1", False, True),
+        ("http://[::1]:3000", False, True),
+        ("null", False, False),
+        ("", False, False),
+        ("localhost", False, False),
+        ("ftp://localhost", False, False),
+        ("http://localhost.evil.example", False, False),
+        ("http://localhost@evil.example", False, False),
+        ("http://localhost/evil.example", False, False),
+    ],
+)
+def test_origins_are_allowed_if_they_are_listed_or_of_this_machine(
+    origin: str, listed: bool, of_this_machine: bool
+) -> None:
+    names = frozenset({"https://app.example.com"})
+    assert (origin in AllowedOrigins(names)) == listed
+    assert (origin in AllowedOrigins(names, of_this_machine=True)) == of_this_machine
