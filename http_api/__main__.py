@@ -10,13 +10,14 @@ from typing import Any
 
 import structlog
 
+from http_api.listening import CannotListen
 from http_api.observability import logs
 from http_api.observability.exit_budget import ExitBudget
 from http_api.observability.logs import native, unhandled
 from http_api.observability.shipping.log_shipper import shipper_of
 from http_api.observability.sinks import LogSinks
 from http_api.open_files import raise_limit
-from http_api.server import CannotListen, SuccessorStopped, serve
+from http_api.server import SuccessorStopped, serve
 from http_api.settings.complaint import BadSettings
 from http_api.settings.secret_values import kept_from_logs
 from http_api.settings.settings import Settings

@@ -1,13 +1,11 @@
-"""Serves the application: the listening socket and signals."""
+"""Serves the application until a signal ends it."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import os
 import signal
-import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +17,7 @@ from aiohttp import web
 from http_api.app import create_app, finish_requests
 from http_api.bootstrap import Components, compose
 from http_api.connections import ClientConnection, IdleConnections, close_server
+from http_api.listening import listen
 from http_api.observability.sinks import LogSinks
 from http_api.settings.connections import outgoing_connections
 from http_api.settings.secret_values import SECRET_MIN, short_secrets
@@ -39,10 +38,6 @@ STOP_TIMEOUT = 20.0
 THREADS_MAX = 32
 """Threads for the disk and for lookups of LiveKit's host. Callers' host names are resolved in threads of their own
 (manager_agent/outbound/lookups.py), so a slow name server of theirs delays neither."""
-
-
-class CannotListen(Exception):
-    """The address can't be listened on. The message says why, and which variables change it."""
 
 
 class SuccessorStopped(Exception):
@@ -125,18 +120,6 @@ def _end_in_time() -> None:
     ending = threading.Timer(STOP_TIMEOUT, end)
     ending.daemon = True
     ending.start()
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket. Raises CannotListen."""
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            raise CannotListen(f"port {port} is in use; set SERVER_PORT to another one") from None
-        why = (error.strerror or type(error).__name__).partition(" (while")[0]
-        raise CannotListen(f"can't listen on {host} port {port} (SERVER_HOST, SERVER_PORT): {why}") from None
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from http_api.doctor.finding import CheckVerdict, Finding, skipped, wrong
 from http_api.doctor.livekit import AUTO_CREATE, CLOCK, JOINED, KEYS, LiveKitRefused, LiveKitServerCheck
 from http_api.doctor.network import STUN, interface, proxies
 from http_api.doctor.redis import check_redis
-from http_api.server import CannotListen
+from http_api.listening import CannotListen
 from http_api.settings.settings import Settings
 from manager_agent.proxy_rule import proxy_rule
 

@@ -145,7 +145,7 @@ class LiveKitServerCheck:
             return [wrong(JOINED, says, mend), skipped(STUN, "can't join a room")]
         version = joined.server_info.version or joined.server_version
         urls = [url for server in joined.ice_servers for url in server.urls]
-        return [ok(JOINED, f"{version}; joined a room"), await stun(urls)]
+        return [ok(JOINED, f"{version}; its signaling lets a participant join"), await stun(urls)]
 
     def token(self, room: str) -> str:
         grants = api.VideoGrants(room_join=True, room=room, hidden=True)

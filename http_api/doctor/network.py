@@ -19,11 +19,13 @@ RESOLVE_TIMEOUT = 3.0
 
 
 def skew_of(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds by which the server's clock is ahead, to the second. None without a valid Date header. PURE."""
+    """Seconds by which the server's clock is certainly ahead; negative: behind. None without a valid Date header, which
+    names the beginning of a second, any moment of which it may mean. PURE."""
     try:
-        return parsedate_to_datetime(headers["Date"]).timestamp() - now
+        ahead = parsedate_to_datetime(headers["Date"]).timestamp() - now
     except (KeyError, ValueError):
         return None
+    return ahead if ahead > 0 else min(ahead + 1.0, 0.0)
 
 
 def interface() -> Finding:

@@ -14,14 +14,15 @@ from yarl import URL
 
 from http_api.client import ApiError, Client, Unreachable
 from http_api.doctor.finding import Finding, ok, wrong
+from http_api.listening import CannotListen, listen
 from http_api.protocol.bodies import read_bytes
-from http_api.resources.webhooks import BODY_MAX
-from http_api.server import CannotListen, listen
 from http_api.settings.settings import Settings
 from manager_agent.livekit.webhooks import UnreadableWebhook, UnsignedWebhook, read_webhook, signed_digest
 
 PORT, SESSIONS, WEBHOOKS = "port", "sessions", "webhooks"
 PATH = "/livekit/webhook"
+BODY_MAX = 1024 * 1024
+"""As the session manager takes them."""
 ARRIVAL_TIMEOUT = 5.0
 HEALTH_TIMEOUT, PROOF_TIMEOUT = 3.0, 15.0
 

@@ -9,8 +9,8 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
+from http_api.listening import CannotListen, listen
 from http_api.problems.problems import CONTENT_TYPE
-from http_api.server import CannotListen, listen
 from tests.api.stand_ins import Api
 
 pytestmark = pytest.mark.api

@@ -13,7 +13,10 @@ pytestmark = pytest.mark.unit
 
 
 def test_clock_skew_is_how_far_the_other_clock_is_ahead() -> None:
-    assert skew_of({"Date": "Thu, 01 Jan 1970 00:01:40 GMT"}, 90) == 10
+    at_100 = {"Date": "Thu, 01 Jan 1970 00:01:40 GMT"}
+    assert skew_of(at_100, 90) == 10
+    assert skew_of(at_100, 111) == -10
+    assert {skew_of(at_100, now) for now in (100.0, 100.5, 100.999)} == {0}
     assert skew_of({}, 90) is None
     assert skew_of({"Date": "noon"}, 90) is None
 
