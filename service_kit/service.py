@@ -138,10 +138,11 @@ class Service:
         assert self._jobs is not None, "serving() first"
         assert self._registration is not None
         self._jobs.close()
-        log.info("draining", service_id=self.service_id, jobs=len(self.jobs))
+        at_most = self._drain_timeout if timeout is None else timeout
+        log.info("draining", service_id=self.service_id, jobs=len(self.jobs), at_most=at_most)
         with suppress(NotNow, RegistrationRefused):
             await self._registration.beat()
-        finished = await self._jobs.wait_until_idle(self._drain_timeout if timeout is None else timeout)
+        finished = await self._jobs.wait_until_idle(at_most)
         log.info("drained" if finished else "not_drained", service_id=self.service_id, jobs=len(self.jobs))
         return finished
 
@@ -179,6 +180,7 @@ class Service:
             async with self.serving(settings):
                 up.set()
                 await stop.wait()
+                log.info("stopping", service_id=self.service_id, hint="a second signal ends it at once")
                 await self.drain(settings.service_drain_timeout)
 
     def _entry(self, endpoint: str) -> dict[str, Any]:
