@@ -54,7 +54,8 @@ async def test_docs_page_shows_and_calls_this_api_only(docs: Docs) -> None:
     await expect(page.locator(".opblock")).to_have_count(len(documented))
 
     await page.get_by_text("Create a session.").click()
-    await expect(page.locator(".opblock-description").get_by_text("curl http://localhost:8080")).to_be_visible()
+    command = f"curl http://127.0.0.1:{docs.api.port}/api/v1/sessions"
+    await expect(page.locator(".opblock-description").get_by_text(command)).to_be_visible()
     await page.screenshot(path=SCREENSHOTS / "docs.png")
 
     await page.get_by_text("Liveness probe.").click()
@@ -66,4 +67,20 @@ async def test_docs_page_shows_and_calls_this_api_only(docs: Docs) -> None:
     origin = f"http://127.0.0.1:{docs.api.port}/"
     assert [url for url in docs.requests if not url.startswith((origin, "data:", "blob:"))] == []
     assert await page.evaluate("window.violations") == []
+    assert docs.complaints == []
+
+
+async def test_docs_page_follows_dark_mode_and_fits_a_phone(docs: Docs) -> None:
+    page = docs.page
+    background = "getComputedStyle(document.documentElement).backgroundColor"
+    assert await page.evaluate("document.documentElement.classList.contains('dark-mode')") is False
+    light = await page.evaluate(background)
+    await page.emulate_media(color_scheme="dark")
+    await expect(page.locator("html.dark-mode")).to_have_count(1)
+    assert await page.evaluate(background) != light
+    await page.set_viewport_size({"width": 390, "height": 844})
+    await page.get_by_text("Create a session.").click()
+    await expect(page.locator(".opblock-description")).to_be_visible()
+    await page.screenshot(path=SCREENSHOTS / "docs_phone.png", full_page=True)
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 390
     assert docs.complaints == []
