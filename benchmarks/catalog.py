@@ -16,6 +16,7 @@ class ListedBenchmark:
 BENCHMARKS = (
     ListedBenchmark("process_start"),
     ListedBenchmark("room_cost"),
+    ListedBenchmark("burst"),
     ListedBenchmark("create"),
     ListedBenchmark("join_latency"),
     ListedBenchmark("replacement"),
@@ -25,6 +26,7 @@ BENCHMARKS = (
     ListedBenchmark("store_growth", is_short=True),
     ListedBenchmark("watching", is_short=True),
     ListedBenchmark("feed", is_short=True),
+    ListedBenchmark("waiters"),
     ListedBenchmark("log_shipping"),
     ListedBenchmark("requests"),
     ListedBenchmark("overload"),

@@ -224,11 +224,11 @@ class Arrivals:
     def __init__(self) -> None:
         self._rooms: dict[str, asyncio.Future[float]] = {}
 
-    async def of(self, room: str) -> float | None:
-        """Wait until the room's manager has joined. Returns the instant; None if it does not join."""
+    async def of(self, room: str, patience: float = TIMEOUT) -> float | None:
+        """Wait until the room's manager has joined. Returns the instant; None if it has not joined after so long."""
         arrival = self._rooms[room] = asyncio.get_running_loop().create_future()
         try:
-            return await asyncio.wait_for(arrival, TIMEOUT)
+            return await asyncio.wait_for(arrival, patience)
         except TimeoutError:
             return None
 
