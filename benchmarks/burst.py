@@ -18,16 +18,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.child import Child, ChildEnded, run, running
+from benchmarks.arrivals import Arrivals, delete_rooms, livekit_server
+from benchmarks.child import Child, ChildEnded, run
 from benchmarks.command import BenchmarkCommand
 from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
-from benchmarks.room_cost import BARE, DESIGNS, OURS, Arrivals, ConnectionDesign, delete_rooms, livekit_server
+from benchmarks.room_cost import BARE, DESIGNS, LEAN, OURS, ConnectionDesign, available, started
 from scripts.livekit_server import LiveKitServer
 
 ROOMS, QUICK_ROOMS = 1_000, 4
-AGENTS_ROOMS, QUICK_AGENTS_ROOMS = 100, 2
-PATIENCE, QUICK_PATIENCE = 300.0, 60.0
-BY_DISPATCH = "process", "thread"
+AGENTS_ROOMS, QUICK_AGENTS_ROOMS = 50, 2
+PATIENCE, QUICK_PATIENCE = 30.0, 20.0
+"""Seconds without a further arrival after which the others are lost."""
+BY_DISPATCH = "process", "thread", "openrtc"
 """The designs with livekit-agents."""
 
 
@@ -52,17 +54,25 @@ class Burst:
 async def burst(design: ConnectionDesign, child: Child, arrivals: Arrivals, rooms: int, patience: float) -> Burst:
     await child.ready()
     names, begun = [f"{design.name}-{number}" for number in range(rooms)], time.monotonic()
-    waits = [asyncio.create_task(arrivals.of(name, patience)) for name in names]
+    waits = {asyncio.create_task(arrivals.of(name, None)) for name in names}
     await asyncio.sleep(0)  # each is awaited before its room is requested
     for name in names:
         child.send(name)
-    return Burst(design, rooms, [at - begun for at in await asyncio.gather(*waits) if at is not None])
+    after, waiting = list[float](), waits
+    while waiting:
+        arrived, waiting = await asyncio.wait(waiting, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+        after += [at - begun for wait in arrived if (at := wait.result()) is not None]
+        if not arrived:
+            break
+    for wait in waiting:
+        wait.cancel()
+    return Burst(design, rooms, after)
 
 
 async def measure(rooms: int, agents: int, patience: float, folder: Path) -> list[Burst]:
     arrivals, bursts = Arrivals(), []
     async with livekit_server(folder, arrivals) as server:
-        for design in DESIGNS:
+        for design in available(one for one in DESIGNS if one.title != BARE):
             count = min(rooms, agents) if design.name in BY_DISPATCH else rooms
             Console(stderr=True).print(f"{design.title}: {count} rooms ...")
             bursts.append(await of_design(design, server, arrivals, count, patience, folder))
@@ -74,8 +84,7 @@ async def of_design(
     design: ConnectionDesign, server: LiveKitServer, arrivals: Arrivals, rooms: int, patience: float, folder: Path
 ) -> Burst:
     """A design whose process ends by itself has lost all of its rooms: no manager is in them."""
-    log = folder / f"{design.name}.log"
-    async with running("benchmarks.designs", design.name, server.url, log=log) as child:
+    async with started(design, server.url, folder) as child:
         try:
             return await child.meanwhile(burst(design, child, arrivals, rooms, patience))
         except ChildEnded as error:
@@ -86,7 +95,7 @@ async def of_design(
 def table(bursts: Sequence[Burst]) -> FigureTable:
     figures = []
     for one in bursts:
-        is_ours, floor = one.design.name == OURS, None if one.design.title == BARE else BARE
+        is_ours, floor = one.design.name == OURS, None if one.design.title == LEAN else LEAN
         rate = Goal(of=Compared.RATIO, least=0.9) if is_ours else None
         none = Goal(most=0) if is_ours else None
         by = one.design.title
@@ -104,7 +113,7 @@ def main() -> None:
     command = BenchmarkCommand("burst", __doc__)
     command.add_size("rooms", ROOMS, QUICK_ROOMS)
     command.add_size("agents", AGENTS_ROOMS, QUICK_AGENTS_ROOMS, "rooms of each design with livekit-agents, at most")
-    command.add_size("patience", PATIENCE, QUICK_PATIENCE, "seconds after which a manager that has not come is lost")
+    command.add_size("patience", PATIENCE, QUICK_PATIENCE, "seconds without an arrival after which the others are lost")
     asked = command.read()
     with tempfile.TemporaryDirectory(prefix="burst-") as folder:
         bursts = run(measure(asked.rooms, asked.agents, asked.patience, Path(folder)))

@@ -1,4 +1,4 @@
-"""The designs that room_cost.py compares: four ways to have a manager in every room, one per process.
+"""The designs that room_cost.py compares: ways to have a manager in every room, one per process.
 
     python -m benchmarks.designs thread ws://127.0.0.1:7880
 
@@ -8,29 +8,36 @@ Each manager is hidden, publishes nothing and subscribes to nothing: it is only 
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from livekit import api, rtc
 
 from benchmarks.child import commands
 from http_api.bootstrap import compose
 from http_api.observability import logs
+from http_api.server import serving
 from http_api.settings.settings import DevSettings
 from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.session.session import Limits, Session, User
+from scripts.livekit_server import free_port
 
 if TYPE_CHECKING:
-    from livekit.agents import JobContext
+    from livekit.agents import AgentServer, JobContext
 
 KEY, SECRET = "devkey", "secret"
 AGENT_NAME = "benchmark"
 LONG = Limits(user_join_timeout=3_600)
 """No user joins these rooms, and no session may end for that reason during the measurement."""
+
+Entrypoint = Callable[["JobContext"], Awaitable[None]]
+UNSUBSCRIBED = rtc.RoomOptions(auto_subscribe=False)
+OPENRTC_SESSIONS = 100_000
 
 Open = Callable[[str], Awaitable[None]]
 """Opens the room of this name, with a manager in it or about to join."""
@@ -40,10 +47,29 @@ Open = Callable[[str], Awaitable[None]]
 async def agents(executor: str, url: str) -> AsyncIterator[Open]:
     """Unmodified livekit-agents, except that it always reports zero load, because the benchmark itself causes the
     load."""
-    from livekit.agents import AgentServer, JobExecutorType, WorkerPermissions  # not in the memory of other designs
+    from livekit.agents import AgentServer, JobExecutorType  # not in the memory of other designs
 
-    server = AgentServer(
-        job_executor_type=JobExecutorType[executor],
+    async with dispatched(AgentServer, enter, url, job_executor_type=JobExecutorType[executor]) as open_room:
+        yield open_room
+
+
+@asynccontextmanager
+async def openrtc(url: str) -> AsyncIterator[Open]:
+    """The coroutine pool of openrtc: livekit-agents with all jobs on one loop (benchmarks/peers.py installs it)."""
+    module = importlib.import_module("openrtc.runtime.coroutine_server")
+    server = module._CoroutineAgentServer
+    async with dispatched(server, enter_and_stay, url, max_concurrent_sessions=OPENRTC_SESSIONS) as open_room:
+        yield open_room
+
+
+@asynccontextmanager
+async def dispatched(
+    server_type: Callable[..., AgentServer], entrypoint: Entrypoint, url: str, **options: Any
+) -> AsyncIterator[Open]:
+    """An agent server of livekit-agents, whose jobs are dispatched by LiveKit."""
+    from livekit.agents import WorkerPermissions
+
+    server = server_type(
         load_fnc=lambda: 0.0,
         permissions=WorkerPermissions(can_publish=False, hidden=True),
         ws_url=url,
@@ -51,8 +77,9 @@ async def agents(executor: str, url: str) -> AsyncIterator[Open]:
         api_secret=SECRET,
         host="127.0.0.1",
         port=0,
+        **options,
     )
-    server.rtc_session(enter, agent_name=AGENT_NAME)
+    server.rtc_session(entrypoint, agent_name=AGENT_NAME)
     registered = asyncio.Event()
     server.on("worker_registered", lambda *_: registered.set())
     running = asyncio.create_task(server.run())
@@ -74,8 +101,14 @@ async def enter(context: JobContext) -> None:
     await context.connect(auto_subscribe=AutoSubscribe.SUBSCRIBE_NONE)
 
 
+async def enter_and_stay(context: JobContext) -> None:
+    """The entrypoint where a job ends with it."""
+    await enter(context)
+    await asyncio.Event().wait()
+
+
 @asynccontextmanager
-async def bare(url: str) -> AsyncIterator[Open]:
+async def bare(url: str, options: rtc.RoomOptions = UNSUBSCRIBED) -> AsyncIterator[Open]:
     """The unmodified SDK with all rooms on one event loop. It knows its rooms in advance, so nothing is dispatched."""
     rooms: list[rtc.Room] = []
     async with api.LiveKitAPI(url, KEY, SECRET) as livekit:
@@ -85,33 +118,43 @@ async def bare(url: str) -> AsyncIterator[Open]:
             grants = api.VideoGrants(room_join=True, room=name, hidden=True, can_publish=False)
             token = api.AccessToken(KEY, SECRET).with_identity("manager").with_kind("agent").with_grants(grants)
             rooms.append(room := rtc.Room())
-            await room.connect(url, token.to_jwt(), rtc.RoomOptions(auto_subscribe=False))
+            await room.connect(url, token.to_jwt(), options)
 
         yield open_room
 
 
 @asynccontextmanager
+async def lean(url: str) -> AsyncIterator[Open]:
+    """The same at its best: without the capture of the SDK's log, and with addresses gathered once."""
+    disable_log_capture()
+    gathered_once = rtc.RtcConfiguration(continual_gathering_policy=rtc.ContinualGatheringPolicy.GATHER_ONCE)
+    async with bare(url, rtc.RoomOptions(auto_subscribe=False, rtc_config=gathered_once)) as open_room:
+        yield open_room
+
+
+@asynccontextmanager
 async def ours(url: str) -> AsyncIterator[Open]:
-    """This project: sessions without required services, each with its room and its manager."""
-    settings = DevSettings(_env_file=None, LIVEKIT_SERVER_URL=url)  # type: ignore[call-arg]
+    """This project, all of it: sessions without required services, each with its room and its manager."""
+    settings = DevSettings(_env_file=None, LIVEKIT_SERVER_URL=url, server_port=free_port())  # type: ignore[call-arg]
     disable_log_capture()
     components = compose(settings)
-    await components.rooms.start()
-    await components.agent.start()
-    while not components.agent.registered:
-        await asyncio.sleep(0.01)
 
     async def open_room(name: str) -> None:
         session = Session(f"ses_{name}", name, User("user"), components.clock(), limits=LONG)
         await components.orchestrator.open(session)
 
-    yield open_room
+    async with serving(components):
+        while not (components.agent.registered and components.acting.may_act):
+            await asyncio.sleep(0.01)
+        yield open_room
 
 
 DESIGNS: dict[str, Callable[[str], AbstractAsyncContextManager[Open]]] = {
     "process": partial(agents, "PROCESS"),
     "thread": partial(agents, "THREAD"),
+    "openrtc": openrtc,
     "bare": bare,
+    "lean": lean,
     "ours": ours,
 }
 

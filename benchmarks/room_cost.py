@@ -1,4 +1,4 @@
-"""Measure the cost of a manager in a room: livekit-agents' executors, the bare SDK and this project.
+"""Measure the cost of a manager in a room: livekit-agents' executors, openrtc, the bare SDK and this project.
 
     python -m benchmarks.room_cost
 
@@ -9,30 +9,25 @@ names of the rooms to open, learns from the server's webhooks when each manager 
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aiohttp import web
-from livekit import api
 from rich.console import Console
 
+from benchmarks.arrivals import Arrivals, delete_rooms, livekit_server
 from benchmarks.child import Child, ChildEnded, run, running
 from benchmarks.command import BenchmarkCommand
 from benchmarks.measuring import Rest, at_rest, percentile
+from benchmarks.peers import OPENRTC, PeerMissing, installed
 from benchmarks.result import Compared, Figure, FigureTable, Goal, Layout, WorkCheck
-from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 
-KEY, SECRET = "devkey", "secret"
-SLICE_BEFORE, SLICE_AFTER = 2.0, 4.0
-"""Seconds. Idle use is measured over three slices of the latter length."""
-TIMEOUT = 15.0
-"""Seconds. A manager that has not joined by then counts as lost. The slowest to join took about three."""
+SLICE, QUICK_SLICE = 4.0, 0.2
+"""Seconds. Idle use is measured over three slices of this length; half as long until the first rooms are in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,19 +37,26 @@ class ConnectionDesign:
     title: str
     rooms: int
 
+    requirement: str | None = None
+    """The package of a peer that is no dependency of this project."""
 
-OURS = "ours"
+
+OURS, OPENRTC_POOL = "ours", "openrtc"
+PROCESS = "livekit-agents PROCESS"
 BARE = "bare rtc.Room, one loop"
+LEAN = "bare, log capture off, gathering once"
 OWN_SIZE, QUICK_ROOMS = 0, 2
-CALLERS, QUICK_CALLERS = (1, 8), (1,)
+CALLERS, QUICK_CALLERS = (1,), (1,)
 DESIGNS = (
     # Each room is a separate interpreter. More rooms give the same result and take minutes on two cores.
-    ConnectionDesign("process", "livekit-agents PROCESS", 10),
+    ConnectionDesign("process", PROCESS, 10),
     # Each room is two threads that compete for the GIL: enough rooms to see the slope, few enough to measure the cost
     # of a room and not of the contention.
     ConnectionDesign("thread", "livekit-agents THREAD", 20),
+    ConnectionDesign(OPENRTC_POOL, "openrtc, its coroutine pool", 50, OPENRTC),
     ConnectionDesign("bare", BARE, 100),
-    ConnectionDesign(OURS, "session manager", 100),
+    ConnectionDesign("lean", LEAN, 300),
+    ConnectionDesign(OURS, "session manager", 300),
 )
 
 
@@ -139,7 +141,7 @@ class CostLine:
 
     title: str
     value: Callable[[Cost], float]
-    floor: str | None = BARE
+    floor: str | None = LEAN
     """The title of the design that the others are compared with."""
     goal: Goal | None = None
     """Of this project."""
@@ -148,9 +150,14 @@ class CostLine:
 LINES = (
     CostLine("rooms", lambda cost: cost.design.rooms, None),
     CostLine("MB PSS without rooms", lambda cost: cost.empty.footprint.pss_mb),
-    CostLine("MB PSS per room, peak", lambda cost: cost.peak_mb),
-    CostLine("MB PSS per room, with the first rooms", lambda cost: cost.peak_mb_with_first),
-    CostLine("MB PSS per room, settled", lambda cost: cost.settled_mb, goal=Goal(most=1.1)),
+    CostLine("MB PSS per room, peak", lambda cost: cost.peak_mb, goal=Goal(most=1.1)),
+    CostLine(
+        "MB PSS per room, with the first rooms",
+        lambda cost: cost.peak_mb_with_first,
+        PROCESS,
+        Goal(of=Compared.RATIO, most=1 / 30),
+    ),
+    CostLine("MB PSS per room, settled", lambda cost: cost.settled_mb, goal=Goal(of=Compared.RATIO, most=1.05)),
     CostLine("processes", lambda cost: cost.full.footprint.processes, None),
     CostLine("threads", lambda cost: cost.full.footprint.threads, None),
     CostLine("threads per room", lambda cost: cost.threads_a_room, None, Goal(most=0.05)),
@@ -164,13 +171,14 @@ LINES = (
 
 def main() -> None:
     command = BenchmarkCommand("room_cost", __doc__)
-    command.add_size("rooms", OWN_SIZE, QUICK_ROOMS, f"rooms of every design; {OWN_SIZE}: 10 to 100, by design")
+    command.add_size("rooms", OWN_SIZE, QUICK_ROOMS, f"rooms of every design; {OWN_SIZE}: 10 to 300, by design")
     command.add_size("callers", CALLERS, QUICK_CALLERS, "rooms requested at the same time, fewer than there are rooms")
+    command.add_size("slice", SLICE, QUICK_SLICE, "seconds, of three in which the idle use is measured")
     asked = command.read()
     tables, checks = [], []
     for callers in asked.callers:
         with tempfile.TemporaryDirectory(prefix="room-cost-") as folder:
-            results = run(measure_all(asked.rooms, callers, Path(folder)))
+            results = run(measure_all(asked.rooms, callers, asked.slice, Path(folder)))
         tables.append(table(results, callers))
         exited = [design.title for design, cost in results if cost is None]
         ours = all(cost is not None for design, cost in results if design.name == OURS)
@@ -182,17 +190,16 @@ def exited_text(titles: Sequence[str]) -> str:
     return f"ended by itself: {', '.join(titles)}" if titles else ""
 
 
-async def measure_all(rooms: int, callers: int, folder: Path) -> list[Result]:
+async def measure_all(rooms: int, callers: int, slice_s: float, folder: Path) -> list[Result]:
     arrivals, results = Arrivals(), []
     console = Console(stderr=True)
     async with livekit_server(folder, arrivals) as server:
-        for design in DESIGNS:
-            chosen = ConnectionDesign(design.name, design.title, rooms or design.rooms)
+        for design in available(DESIGNS):
+            chosen = replace(design, rooms=rooms or design.rooms)
             console.print(f"{chosen.name}: {chosen.rooms} rooms ...")
-            log = folder / f"{chosen.name}.log"
-            async with running("benchmarks.designs", chosen.name, server.url, log=log) as child:
+            async with started(chosen, server.url, folder) as child:
                 try:
-                    cost = await child.meanwhile(measure(chosen, child, arrivals, callers))
+                    cost = await child.meanwhile(measure(chosen, child, arrivals, callers, slice_s))
                 except ChildEnded as error:  # the SDK ends the process when its native code panics
                     console.print(error, markup=False)
                     cost = None
@@ -201,7 +208,25 @@ async def measure_all(rooms: int, callers: int, folder: Path) -> list[Result]:
     return results
 
 
-async def measure(design: ConnectionDesign, child: Child, arrivals: Arrivals, callers: int) -> Cost:
+def available(designs: Iterable[ConnectionDesign]) -> Iterator[ConnectionDesign]:
+    """Those whose packages are installed, or can be."""
+    for design in designs:
+        try:
+            if design.requirement:
+                installed(design.requirement)
+            yield design
+        except PeerMissing as error:
+            Console(stderr=True).print(f"left out: {error}", markup=False)
+
+
+def started(design: ConnectionDesign, url: str, folder: Path) -> AbstractAsyncContextManager[Child]:
+    """The design in a process of its own."""
+    packages = {"PYTHONPATH": str(installed(design.requirement))} if design.requirement else {}
+    log = folder / f"{design.name}.log"
+    return running("benchmarks.designs", design.name, url, log=log, environment=packages)
+
+
+async def measure(design: ConnectionDesign, child: Child, arrivals: Arrivals, callers: int, slice_s: float) -> Cost:
     gate = asyncio.Semaphore(callers)
 
     async def join(number: int) -> Join:
@@ -211,67 +236,21 @@ async def measure(design: ConnectionDesign, child: Child, arrivals: Arrivals, ca
             return Join(asked_at, await arrivals.of(room))
 
     await child.ready()
-    empty = await at_rest(child.pid, SLICE_BEFORE)
+    empty = await at_rest(child.pid, slice_s / 2)
     first_joins = await asyncio.gather(*(join(number) for number in range(callers)))
-    first = await at_rest(child.pid, SLICE_BEFORE)
+    first = await at_rest(child.pid, slice_s / 2)
     further_joins = await asyncio.gather(*(join(number) for number in range(callers, design.rooms)))
-    return Cost(design, empty, first, await at_rest(child.pid, SLICE_AFTER), first_joins, further_joins)
-
-
-class Arrivals:
-    """When a manager joined each room, according to the server's webhooks."""
-
-    def __init__(self) -> None:
-        self._rooms: dict[str, asyncio.Future[float]] = {}
-
-    async def of(self, room: str, patience: float = TIMEOUT) -> float | None:
-        """Wait until the room's manager has joined. Returns the instant; None if it has not joined after so long."""
-        arrival = self._rooms[room] = asyncio.get_running_loop().create_future()
-        try:
-            return await asyncio.wait_for(arrival, patience)
-        except TimeoutError:
-            return None
-
-    async def receive(self, request: web.Request) -> web.Response:
-        at, webhook = time.monotonic(), json.loads(await request.read())
-        if webhook["event"] == "participant_joined":
-            arrival = self._rooms[webhook["room"]["name"]]
-            if not arrival.done():
-                arrival.set_result(at)
-        return web.Response()
-
-
-@asynccontextmanager
-async def livekit_server(folder: Path, arrivals: Arrivals) -> AsyncIterator[LiveKitServer]:
-    """Run a server that sends its webhooks to `arrivals`."""
-    app, port = web.Application(), free_port()
-    app.router.add_post("/", arrivals.receive)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        binary, log = await asyncio.to_thread(find_or_build), folder / "livekit-server.log"
-        webhook_url = f"http://127.0.0.1:{port}/"
-        async with LiveKitServer(binary, port=free_port(), webhook_url=webhook_url, log=log) as server:
-            yield server
-    finally:
-        await runner.cleanup()
-
-
-async def delete_rooms(url: str) -> None:
-    async with api.LiveKitAPI(url, KEY, SECRET) as livekit:
-        for room in (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms:
-            await livekit.room.delete_room(api.DeleteRoomRequest(room=room.name))
+    return Cost(design, empty, first, await at_rest(child.pid, slice_s), first_joins, further_joins)
 
 
 def table(results: Sequence[Result], callers: int) -> FigureTable:
-    """One row per figure and one column per design, each compared with the bare one."""
+    """One row per figure and one column per design."""
     figures = [
         Figure(
             work=line.title,
             by=design.title,
             value=round(value, 4) + 0.0,  # turns -0.0 into 0.0
-            floor=None if design.title == BARE else line.floor,
+            floor=None if design.title == line.floor else line.floor,
             goal=line.goal if design.name == OURS else None,
         )
         for line in LINES

@@ -1,0 +1,65 @@
+"""A livekit-server whose webhooks tell when a manager has joined each room."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+from livekit import api
+
+from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+
+KEY, SECRET = "devkey", "secret"
+TIMEOUT = 15.0
+"""Seconds. A manager that has not joined by then counts as lost. The slowest to join took about three."""
+
+
+class Arrivals:
+    """When a manager joined each room, according to the server's webhooks."""
+
+    def __init__(self) -> None:
+        self._rooms: dict[str, asyncio.Future[float]] = {}
+
+    async def of(self, room: str, patience: float | None = TIMEOUT) -> float | None:
+        """Wait until the room's manager has joined. Returns the instant; None if it has not joined after so long."""
+        arrival = self._rooms[room] = asyncio.get_running_loop().create_future()
+        try:
+            return await asyncio.wait_for(arrival, patience)
+        except TimeoutError:
+            return None
+
+    async def receive(self, request: web.Request) -> web.Response:
+        at, webhook = time.monotonic(), json.loads(await request.read())
+        if webhook["event"] == "participant_joined":
+            arrival = self._rooms.get(webhook["room"]["name"])
+            if arrival and not arrival.done():
+                arrival.set_result(at)
+        return web.Response()
+
+
+@asynccontextmanager
+async def livekit_server(folder: Path, arrivals: Arrivals) -> AsyncIterator[LiveKitServer]:
+    """Run a server that sends its webhooks to `arrivals`."""
+    app, port = web.Application(), free_port()
+    app.router.add_post("/", arrivals.receive)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        binary, log = await asyncio.to_thread(find_or_build), folder / "livekit-server.log"
+        webhook_url = f"http://127.0.0.1:{port}/"
+        async with LiveKitServer(binary, port=free_port(), webhook_url=webhook_url, log=log) as server:
+            yield server
+    finally:
+        await runner.cleanup()
+
+
+async def delete_rooms(url: str) -> None:
+    async with api.LiveKitAPI(url, KEY, SECRET) as livekit:
+        for room in (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms:
+            await livekit.room.delete_room(api.DeleteRoomRequest(room=room.name))
