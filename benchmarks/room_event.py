@@ -2,7 +2,8 @@
 
     python -m benchmarks.room_event ws://127.0.0.1:7880
 
-For a line "<room> <token>" it joins and prints "watching <room>"; when a participant joins, "joined <room> <instant>".
+For a line "<room> <token>" it joins and prints "watching <room>"; when a participant joins, "joined <room> <instant>",
+and when it leaves, "left <room> <instant>".
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ async def serve(url: str) -> None:
 
 async def watch(room: rtc.Room, name: str, url: str, token: str) -> None:
     room.on("participant_connected", lambda _: say(f"joined {name} {time.time()}"))
+    room.on("participant_disconnected", lambda _: say(f"left {name} {time.time()}"))
     await room.connect(url, token, rtc.RoomOptions(auto_subscribe=False))
     say(f"watching {name}")
 

@@ -25,8 +25,9 @@ from rich.console import Console
 
 from benchmarks.child import Child, run, running
 from benchmarks.command import BenchmarkCommand
-from benchmarks.join_latency import KEY, SECRET, TIMEOUT, Sessions, environment, listening, registered
+from benchmarks.one_service import KEY, SECRET, TIMEOUT, environment, listening, registered
 from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
+from benchmarks.watched_rooms import Sessions
 from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.messages import TOPIC
 from manager_agent.session.session import OUR_IDENTITIES
@@ -42,8 +43,8 @@ SETTLE = 0.5
 """Seconds after a flood began."""
 QUIET_AGAIN = 2.0
 """Seconds after the end of a flooder in which livekit-server works off what it received."""
-LOG_SECONDS, QUICK_LOG_SECONDS = 60.0, 0.5
-SESSIONS, QUICK_SESSIONS = 40, 1
+LOG_SECONDS, QUICK_LOG_SECONDS = 20.0, 0.5
+SESSIONS, QUICK_SESSIONS = 10, 1
 RATE, QUICK_RATE = 5_000, 50
 LATER_MS = 100
 """What a flood of the manager may add to that of the floor."""
