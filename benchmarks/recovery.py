@@ -3,8 +3,9 @@
     python -m benchmarks.recovery [--rooms 300]
 
 A session manager in a process of its own opens sessions without services, each with its room and its manager. It is
-killed (SIGKILL), and another process is started. The floor is what LiveKit needs to answer the same questions: the list
-of rooms and, for each room, its dispatches and participants, asked by this process with the bare client.
+killed (SIGKILL), and another process is started. One floor is as many bare joins, by the SDK at its best in a process
+that is up already. The other is what LiveKit needs to answer the same questions: the list of rooms and, for each room,
+its dispatches and participants, asked by this process with the bare client.
 """
 
 from __future__ import annotations
@@ -25,15 +26,19 @@ from typing import TypeVar
 import aiohttp
 from livekit import api
 
+from benchmarks.arrivals import delete_rooms
 from benchmarks.child import run
 from benchmarks.command import BenchmarkCommand
-from benchmarks.result import Figure, FigureTable, Layout
+from benchmarks.result import Compared, Figure, FigureTable, Goal, Layout
+from benchmarks.room_cost import DESIGNS, LEAN, started
 from scripts.livekit_server import ROOT, LiveKitServer, find_or_build, free_port
 
 KEY, SECRET = "devkey", "secret"
 ROOMS, QUICK = 300, 3
 AT_ONCE = 16
-MANAGER = "sm-manager-"
+MANAGER, BARE_MANAGER = "sm-manager-", "manager"
+SINCE_KILL, SINCE_LISTENING, JOINS = "since SIGKILL", "since it listens", "bare joins"
+SOON = Goal(of=Compared.RATIO, most=1.3)
 POLL_PAUSE = 0.1
 
 T = TypeVar("T")
@@ -44,6 +49,8 @@ R = TypeVar("R")
 class Recovered:
     """Seconds."""
 
+    joins: float
+    """As many bare joins."""
     floor: float
     """The bare calls to LiveKit."""
     listening: float
@@ -91,15 +98,37 @@ class RecoveryBench:
         body = {"user_identity": f"user-{number}", "required_services": []}
         return await self.until("POST", "/api/v1/sessions", 201, body=body)
 
-    async def until_managed(self, room_name: str, *, besides: str = "") -> str:
+    async def until_managed(self, room_name: str, *, besides: str = "", prefix: str = MANAGER) -> str:
         """The identity of the manager in the room, once there is another than `besides`."""
         while True:
-            listing = await self._livekit.room.list_participants(api.ListParticipantsRequest(room=room_name))
-            active = [one.identity for one in listing.participants if one.state == api.ParticipantInfo.ACTIVE]
-            for identity in active:
-                if identity.startswith(MANAGER) and identity != besides:
+            for identity in await self._active_in(room_name):
+                if identity.startswith(prefix) and identity != besides:
                     return identity
             await asyncio.sleep(POLL_PAUSE)
+
+    async def _active_in(self, room_name: str) -> list[str]:
+        try:
+            listing = await self._livekit.room.list_participants(api.ListParticipantsRequest(room=room_name))
+        except api.TwirpError:
+            return []  # there is no such room yet
+        return [one.identity for one in listing.participants if one.state == api.ParticipantInfo.ACTIVE]
+
+    async def bare_joins(self, count: int, url: str, folder: Path) -> float:
+        """Seconds in which the bare SDK has joined so many rooms, seen in the same way. They are deleted then."""
+        async with started(next(one for one in DESIGNS if one.title == LEAN), url, folder) as child:
+            await child.ready()
+            child.send("first-bare-room")  # it loads what all others share
+            await self.until_managed("first-bare-room", prefix=BARE_MANAGER)
+            began = time.perf_counter()
+
+            async def join(number: int) -> None:
+                child.send(f"bare-{number}")
+                await self.until_managed(f"bare-{number}", prefix=BARE_MANAGER)
+
+            await together(range(count), join)
+            took = time.perf_counter() - began
+            await delete_rooms(url)
+            return took
 
     async def floor(self, room_names: Iterable[str]) -> float:
         began = time.perf_counter()
@@ -112,7 +141,8 @@ class RecoveryBench:
         await together(room_names, read)
         return time.perf_counter() - began
 
-    async def measure(self, count: int) -> Recovered:
+    async def measure(self, count: int, url: str, folder: Path) -> Recovered:
+        joins = await self.bare_joins(count, url, folder)
         await self.start()
         await self.until("GET", "/readyz", 200)
         sessions = await together(range(count), self.open_session)
@@ -139,7 +169,7 @@ class RecoveryBench:
         new, answered, all_managed = await asyncio.gather(
             timed(self.open_session(count)), timed(together(sessions, known)), timed(together(names, managed))
         )
-        return Recovered(floor, listening, new, answered, all_managed)
+        return Recovered(joins, floor, listening, new, answered, all_managed)
 
 
 async def together(items: Iterable[T], do: Callable[[T], Awaitable[R]]) -> list[R]:
@@ -171,23 +201,30 @@ async def measure(count: int, folder: Path) -> Recovered:
         http = await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{port}", connector=connector))
         bench = RecoveryBench(http, client, environment, folder / "manager.log")
         stack.push_async_callback(bench.kill)
-        return await bench.measure(count)
+        return await bench.measure(count, livekit.url, folder)
 
 
 def table(count: int, recovered: Recovered) -> FigureTable:
     since = {
-        "floor: LiveKit's answers": recovered.floor,
+        "LiveKit's answers": recovered.floor,
         "the next process listens": recovered.listening,
         "a new session is created": recovered.new_session,
         "every session is answered": recovered.answered,
         "every room has its manager": recovered.managed,
     }
-    killed = [Figure(work=work, by="since SIGKILL", unit="s", value=seconds) for work, seconds in since.items()]
+    all_managed = list(since)[-1]
+    killed = [
+        Figure(
+            work=work, by=SINCE_KILL, unit="s", value=seconds, floor=JOINS if work == all_managed else None,
+            goal=SOON if work == all_managed else None,
+        )
+        for work, seconds in since.items()
+    ]  # fmt: skip
     listening = [
-        Figure(work=one.work, by="since it listens", unit="s", value=one.value - recovered.listening)
-        for one in killed[2:]
+        Figure(work=one.work, by=SINCE_LISTENING, unit="s", value=one.value - recovered.listening) for one in killed[2:]
     ]
-    return FigureTable(title=f"{count} rooms after kill -9", figures=[*killed, *listening], layout=Layout.GRID)
+    joins = Figure(work=all_managed, by=JOINS, unit="s", value=recovered.joins)
+    return FigureTable(title=f"{count} rooms after kill -9", figures=[*killed, *listening, joins], layout=Layout.GRID)
 
 
 def main() -> None:

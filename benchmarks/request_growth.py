@@ -1,0 +1,134 @@
+"""Measure whether a request costs more when there are many sessions: `python -m benchmarks.request_growth`.
+
+API processes in one, with a stand-in for LiveKit that answers at once, each with another number of sessions that are
+ready, with 3 services. They are asked in turns by a second process, so that what else the machine does affects all
+alike. What is measured is the CPU time of this process for a request. The smallest size is the floor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import io
+import json
+import sys
+import time
+from asyncio import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import reduce
+
+from benchmarks.command import BenchmarkCommand
+from benchmarks.longest_step import NoAgent, NoReconciler, OnlyProcess, QuickRooms
+from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
+from benchmarks.watching import SERVICES, a_course
+from http_api.access.principals import DEVELOPER
+from http_api.bootstrap import ComponentTypes, compose
+from http_api.observability import logs
+from http_api.observability.sinks import LogSinks
+from http_api.server import serving
+from http_api.settings.secret_values import secret_values
+from http_api.settings.settings import DevSettings
+from manager_agent.session.session import Session, User
+from manager_agent.session.transitions import apply
+from manager_agent.store.store import Store
+from scripts.livekit_server import free_port
+
+SIZES, QUICK_SIZES = (1_000, 10_000, 100_000), (10, 20)
+ROUNDS, QUICK_ROUNDS = 5, 1
+SECONDS, QUICK_SECONDS = 0.5, 0.1
+CLIENTS = 4
+FLAT = Goal(of=Compared.RATIO, most=1.2)
+ONE = f"ses_{0:026}"
+PATHS = {
+    "GET /sessions/{id}": ("GET", f"/api/v1/sessions/{ONE}"),
+    "POST /sessions/{id}/token": ("POST", f"/api/v1/sessions/{ONE}/token"),
+    "GET /sessions?limit=20": ("GET", "/api/v1/sessions?limit=20"),
+    "GET /health": ("GET", "/health"),
+}
+
+
+async def fill(store: Store, sessions: int) -> None:
+    """Sessions that are ready, without their control loops: they do nothing on their own."""
+    now = time.time()
+    ready = list(a_course(now))[:-3]
+    for number in range(sessions):
+        name = f"ses_{number:026}"
+        asked = Session(name, name, User("alice"), now, SERVICES, owner=DEVELOPER.name)
+        await store.add(reduce(apply, ready, asked))
+
+
+async def cost_us(port: int, method: str, path: str, seconds: float) -> tuple[float, set[str]]:
+    """Microseconds of CPU of a request, and the statuses of the answers."""
+    request = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: 0\r\n\r\n"
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "benchmarks.flood", str(port), request, str(CLIENTS), "0", str(seconds),
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert child.stdout is not None
+    await child.stdout.readline()
+    begun = time.process_time()
+    figures = json.loads(await child.stdout.readline())
+    took = time.process_time() - begun
+    await child.wait()
+    return 1e6 * took / sum(one["count"] for one in figures.values()), set(figures)
+
+
+Costs = Mapping[str, Mapping[int, list[float]]]
+"""By request, and by number of sessions."""
+
+
+async def measure(sizes: Sequence[int], rounds: int, seconds: float) -> tuple[Costs, set[str]]:
+    costs: Costs = {work: {size: [] for size in sizes} for work in PATHS}
+    statuses = set[str]()
+    async with AsyncExitStack() as stack:
+        ports = {size: await an_api(size, stack) for size in sizes}
+        gc.collect()
+        gc.freeze()  # as the server does
+        for number in range(rounds + 1):
+            for work, (method, path) in PATHS.items():
+                for size, port in ports.items():
+                    us, seen = await cost_us(port, method, path, seconds)
+                    statuses |= seen
+                    if number:
+                        costs[work][size].append(us)
+    return costs, statuses
+
+
+async def an_api(sessions: int, stack: AsyncExitStack) -> int:
+    """Returns its port."""
+    settings = DevSettings(_env_file=None, server_port=free_port(), sessions_max=1_000_000, log_level="error")
+    logs.configure(dev=False, level="error", secrets=secret_values(settings), stream=io.StringIO(), sinks=())
+    types = ComponentTypes(acting=OnlyProcess, rooms=QuickRooms, agent=NoAgent, reconciler=NoReconciler)
+    parts = compose(settings, LogSinks(), types=types)
+    await stack.enter_async_context(serving(parts))
+    await fill(parts.store, sessions)
+    return settings.server_port
+
+
+def table(costs: Costs) -> FigureTable:
+    figures = []
+    for work, by_size in costs.items():
+        floor = f"{min(by_size):,} sessions"
+        for size, us in by_size.items():
+            by = f"{size:,} sessions"
+            is_floor = by == floor
+            figures.append(
+                Figure.of(work, by, us, "us", floor=None if is_floor else floor, goal=None if is_floor else FLAT)
+            )
+    return FigureTable(title="CPU of a request, by the sessions", figures=figures)
+
+
+def main() -> None:
+    command = BenchmarkCommand("request_growth", __doc__)
+    command.add_size("sizes", SIZES, QUICK_SIZES, "numbers of sessions")
+    command.add_size("rounds", ROUNDS, QUICK_ROUNDS)
+    command.add_size("seconds", SECONDS, QUICK_SECONDS, "of each request in a round")
+    asked = command.read()
+    costs, statuses = asyncio.run(measure(asked.sizes, asked.rounds, asked.seconds))
+    check = WorkCheck("each request was answered", statuses == {"200"}, f"statuses {sorted(statuses)}")
+    command.finish(table(costs), checks=[check])
+
+
+if __name__ == "__main__":
+    main()
