@@ -23,13 +23,13 @@ from livekit import api
 
 from benchmarks.child import run, running
 from benchmarks.command import BenchmarkCommand
-from benchmarks.join_latency import KEY, SECRET, environment
+from benchmarks.one_service import KEY, SECRET, environment
 from benchmarks.process_start import ready
 from benchmarks.recorded_answer import METADATA_BYTES
 from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 
-TURNS, QUICK_TURNS = 20, 1
+TURNS, QUICK_TURNS = 12, 1
 CALLERS, QUICK_CALLERS = (1, 32), (1, 2)
 ROOMS, QUICK_ROOMS = 32, 2
 """Of a turn, whether one or many callers make them."""

@@ -37,8 +37,8 @@ CLIENTS, PAUSE = 4, 0.004
 second."""
 FILL, QUICK_FILL = 11_000, 20
 """Requests that fill a backlog of 10,000."""
-ROUNDS, QUICK_ROUNDS = 12, 1
-SECONDS, QUICK_SECONDS = 3.0, 0.3
+ROUNDS, QUICK_ROUNDS = 5, 1
+SECONDS, QUICK_SECONDS = 2.0, 0.3
 FILLERS = 32
 """The clients that fill it, without pauses."""
 FILL_SLICE = 2.0

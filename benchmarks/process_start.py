@@ -30,7 +30,7 @@ LIBRARIES = ("aiohttp.web", "pydantic", "livekit.rtc", "livekit.api")
 KIT_LIBRARIES = ("aiohttp.web", "pydantic", "livekit.rtc", "jwt")
 MANAGER, KIT = "session manager", "service_kit"
 FLOORS = {MANAGER: "its libraries", KIT: "the kit's libraries"}
-ROUNDS, QUICK_ROUNDS = 7, 1
+ROUNDS, QUICK_ROUNDS = 5, 1
 REST, QUICK_REST = 3.0, 0.0
 """Seconds. What is loaded in the background is loaded by then."""
 POLL_INTERVAL = 0.02

@@ -1,6 +1,6 @@
 """Measure what it costs that an answer is given only once the room's record has what it says.
 
-    python -m benchmarks.recorded_answer [--trials 200] [--callers 1 8]
+    python -m benchmarks.recorded_answer [--trials 100] [--callers 1 8]
 
 Each trial is a session with one service, which says that it is ready by HTTP, and then says so again. The first answer
 waits until LiveKit has the change; the second one has nothing to record. Between the two, the floor is taken: the bare
@@ -23,7 +23,7 @@ from livekit import api
 
 from benchmarks.child import run
 from benchmarks.command import BenchmarkCommand
-from benchmarks.join_latency import KEY, SECRET, SERVICE_ID, listening, registered
+from benchmarks.one_service import KEY, SECRET, SERVICE_ID, listening, registered
 from benchmarks.result import Compared, Figure, FigureTable, Goal
 from http_api.bootstrap import compose
 from http_api.observability import logs
@@ -34,7 +34,7 @@ from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.messages import Invite
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 
-TRIALS, QUICK_TRIALS = 200, 3
+TRIALS, QUICK_TRIALS = 100, 3
 CALLERS, QUICK_CALLERS = (1, 8), (1,)
 FLOOR_ROOM = "floor"
 FLOOR = "floor: UpdateRoomMetadata by the bare client"

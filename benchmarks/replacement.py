@@ -32,7 +32,7 @@ from service_kit import Service, ServiceSettings, SessionJob
 
 TYPE, INSTANCES = "BOT", ("bot-1", "bot-2")
 REGISTERED_TIMEOUT = 15.0
-TRIALS, QUICK = 60, 2
+TRIALS, QUICK = 30, 2
 
 
 @dataclass(frozen=True, slots=True)

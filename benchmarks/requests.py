@@ -231,8 +231,8 @@ def cpu(title: str, servers: Servers, floor: str, goal: Goal | None = None) -> F
 
 def main() -> None:
     command = BenchmarkCommand("requests", __doc__)
-    command.add_size("rounds", 5, 1)
-    command.add_size("seconds", 2, 1, "seconds of one round")
+    command.add_size("rounds", 6, 1)
+    command.add_size("seconds", 1, 1, "seconds of one round")
     command.add_size("connections", (1, 32), (1, 32))
     asked = command.read()
     require_wrk()

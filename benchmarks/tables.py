@@ -12,6 +12,7 @@ from benchmarks.result import BenchmarkResult, Compared, Figure, FigureTable, Go
 
 WIDTH = 140
 NONE_MEASURED = "-"
+NOT_MEASURED = "not measured yet"
 GOAL_COLUMN = "goal"
 TEXT_COLUMNS = {"", "work", "by", GOAL_COLUMN}
 
@@ -125,7 +126,8 @@ def amount(value: float, unit: str) -> str:
 def ratio(value: float | None) -> str:
     if value is None:
         return ""
-    return f"x {value:,.0f}" if value >= 99.5 else f"x {value:.1f}" if value >= 9.95 else f"x {value:.2f}"
+    digits = 0 if value >= 99.5 else 1 if value >= 9.95 else 2 if value >= 0.0995 else 3
+    return f"x {value:,.{digits}f}"
 
 
 def goal_cell(table: FigureTable, figure: Figure) -> str:

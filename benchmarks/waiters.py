@@ -22,8 +22,8 @@ from aiohttp import web
 
 from benchmarks.child import Child, run, running
 from benchmarks.command import BenchmarkCommand
-from benchmarks.join_latency import environment, listening
 from benchmarks.measuring import MB, footprint
+from benchmarks.one_service import environment, listening
 from benchmarks.process_start import ready
 from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
 from manager_agent.messages import Invite
@@ -184,8 +184,8 @@ def table(servers: Sequence[FollowedServer], waiters: int) -> FigureTable:
     for work, unit, goal in (("memory of each, PSS", "kB", MEMORY), ("a change has reached all", "ms", REACH)):
         for one in servers:
             samples = [one.kb_each] if unit == "kB" else one.reached_ms
-            to_reach = goal if one.name == OURS else None
-            figures.append(Figure.of(work, one.name, samples, unit, floor=BARE, goal=to_reach))
+            to_reach, floor = (goal, BARE) if one.name == OURS else (None, None)
+            figures.append(Figure.of(work, one.name, samples, unit, floor=floor, goal=to_reach))
     return FigureTable(title=f"{waiters:,} clients that follow a session", figures=figures)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from benchmarks import bench
 from benchmarks.catalog import BENCHMARKS
-from benchmarks.document import DOCUMENT, MACHINE, places, render
+from benchmarks.document import ASKED_PLACE, DOCUMENT, MACHINE, places, render, render_all
 from benchmarks.machine import Machine
 from benchmarks.result import BenchmarkResult, Figure, FigureTable
 from scripts.livekit_server import ROOT
@@ -63,7 +64,16 @@ def test_a_result_without_a_place_is_an_error() -> None:
 
 
 def test_the_document_has_a_place_for_each_benchmark() -> None:
-    assert sorted(places(DOCUMENT.read_text(encoding="utf-8"))) == sorted([MACHINE, *(one.name for one in BENCHMARKS)])
+    names = [MACHINE, ASKED_PLACE, *(one.name for one in BENCHMARKS)]
+    assert sorted(places(DOCUMENT.read_text(encoding="utf-8"))) == sorted(names)
+
+
+def test_a_whole_rendering_keeps_nothing_older() -> None:
+    document = DOCUMENT.read_text(encoding="utf-8")
+    emptied = render_all(document, [])
+    assert emptied.count("Not measured yet.\n<!-- end -->") == 1 + len(BENCHMARKS)
+    name = BENCHMARKS[0].name
+    assert render_all(render_all(document, [result(name)]), []) == emptied
 
 
 @pytest.mark.parametrize("name", [one.name for one in BENCHMARKS])
@@ -82,6 +92,19 @@ def test_results_are_read_where_there_are_any(tmp_path: Path) -> None:
     assert [one.name for one in bench.read_results(tmp_path, ["joins", "leaves"])] == ["joins"]
 
 
-def test_results_of_quick_runs_are_not_read(tmp_path: Path) -> None:
-    result("joins", quick=True).write(tmp_path / "joins.json")
-    assert not bench.read_results(tmp_path, ["joins"])
+def test_results_of_quick_runs_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = tmp_path / "performance.md"
+    document.write_text(TEXT)
+    monkeypatch.setattr(bench, "DOCUMENT", document)
+    bench.write_document([result("joins", quick=True)], is_whole=False)
+    assert document.read_text() == TEXT
+
+
+def test_a_run_says_first_what_is_coming() -> None:
+    chosen = [one for one in BENCHMARKS if one.name in ("room_cost", "burst")]
+    minutes = sum(one.minutes for one in chosen)
+    assert bench.plan(chosen, quick=False).startswith(f"2 benchmarks, about {minutes:.0f} minutes: room_cost ")
+
+
+def test_a_benchmark_that_hangs_is_stopped() -> None:
+    assert bench.run_for([sys.executable, "-c", "import time; time.sleep(600)"], 0.1) != 0

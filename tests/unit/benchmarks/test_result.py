@@ -119,7 +119,9 @@ def test_amounts_have_about_three_digits(value: float, shown: str) -> None:
     assert amount(value, "ms") == shown
 
 
-@pytest.mark.parametrize(("value", "shown"), [(None, ""), (1.046, "x 1.05"), (12.34, "x 12.3"), (1234.5, "x 1,234")])
+@pytest.mark.parametrize(
+    ("value", "shown"), [(None, ""), (0.0049, "x 0.005"), (1.046, "x 1.05"), (12.34, "x 12.3"), (1234.5, "x 1,234")]
+)
 def test_ratios_are_precise_near_one(value: float | None, shown: str) -> None:
     assert ratio(value) == shown
 
