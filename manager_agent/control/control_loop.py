@@ -18,6 +18,7 @@ from manager_agent.control.action_io import PAUSE_AFTER_FAULT, ActionIO, Backend
 from manager_agent.not_acting import NotActing
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import ServiceState
+from manager_agent.session.overlooked import relief_at
 from manager_agent.session.plan import (
     Action,
     CheckDeadline,
@@ -125,6 +126,8 @@ class ControlLoop:
                     self._do(action, self._io.create_room, await self._record(dispatched))
             case DispatchManager(attempt):
                 identity = self._identities.manager(self._id, attempt)
+                if relief_at(self._store.get(self._id)) <= now:
+                    log.warning("manager_overlooks", dispatch=attempt - 1)
                 if session := await self._recorded(ev.ManagerDispatched(now, attempt, identity)):
                     self._do(action, self._io.dispatch_manager, session)
             case SendInvite(entry, attempt, tries):

@@ -22,6 +22,7 @@ def participant_of(info: models.ParticipantInfo) -> ParticipantInfo:
         joined_ms=info.joined_at_ms,
         is_agent=info.kind == models.ParticipantInfo.Kind.AGENT,
         is_ringing=info.kind == models.ParticipantInfo.Kind.SIP and _is_ringing(info.attributes),
+        is_hidden=info.permission.hidden,
         attributes=dict(info.attributes),
     )
 

@@ -69,6 +69,8 @@ class ParticipantInfo(Frozen):
     attributes: Mapping[str, str] = field(default_factory=dict)
     is_ringing: bool = False
     """A phone whose call is not established."""
+    is_hidden: bool = False
+    """Other participants, such as the manager, do not see it."""
 
 
 # --- observations -----------------------------------------------------------------------------------

@@ -66,6 +66,9 @@ class Presence(Frozen):
     leave_reported_at: float | None = None
     """When its leave was reported that has to be checked: a webhook did although the manager in the room sees it, or
     it was put out by another one of its identity. None once it is checked."""
+    may_be_unseen: bool = False
+    """Whether the manager may not report it although it sees the room: it is hidden, or its leave was reported in error
+    after the manager had seen it."""
 
     @property
     def here(self) -> bool:
@@ -81,12 +84,19 @@ class Presence(Frozen):
         return sid in self.gone and not self._is_back(sid, shown_at, by)
 
     def seen(
-        self, sid: str, joined_ms: int, at: float, *, shown_at: float | None = None, by: str | None = None
+        self,
+        sid: str,
+        joined_ms: int,
+        at: float,
+        *,
+        shown_at: float | None = None,
+        by: str | None = None,
+        is_hidden: bool = False,
     ) -> Presence:
         """The participant `sid` was seen in the room. Unchanged when that is already known or outdated.
 
         `shown_at`: when it was in the room for certain, according to a listing or to the manager `by`; None for a
-        webhook, which may be late.
+        webhook, which may be late. `is_hidden`: other participants do not see it.
         """
         if sid == self.sid:
             checked = self._checked(shown_at, by)
@@ -97,7 +107,7 @@ class Presence(Frozen):
         if self.has_left(sid, shown_at, by) or 0 < joined_ms < self.joined_ms:
             return self
         gone = self._with_gone(self.sid) if self.sid else tuple(one for one in self.gone if one != sid)
-        return Presence(sid=sid, joined_ms=joined_ms, reported_at=at, gone=gone, seen_by=by)
+        return Presence(sid, joined_ms, reported_at=at, gone=gone, seen_by=by, may_be_unseen=is_hidden)
 
     def left(self, sid: str, at: float, by: str | None = None, *, is_watched: bool = False) -> Presence:
         """The participant `sid` has left, according to the manager `by` or to another source. Only the current
@@ -170,7 +180,9 @@ class Presence(Frozen):
         is_refuted = Departure(self.sid, self.leave_reported_at, None).is_refuted(self.sid, shown_at, by)
         if not is_refuted:
             return self
-        return replace(self, leave_reported_at=None, gone=tuple(one for one in self.gone if one != self.sid))
+        gone = tuple(one for one in self.gone if one != self.sid)
+        may_be_unseen = self.may_be_unseen or self.seen_by is None
+        return replace(self, leave_reported_at=None, gone=gone, may_be_unseen=may_be_unseen)
 
     def _without(self, departure: Departure) -> Presence:
         """The same when the leave was reported, so that late reports of the join are outdated."""

@@ -14,6 +14,7 @@ from manager_agent.backoff import backoff
 from manager_agent.frozen import Frozen, replace
 from manager_agent.session.attempt import Attempt, ServiceState
 from manager_agent.session.deadlines import appearance_deadlines, deadline
+from manager_agent.session.overlooked import overlooked_check_at, relief_at
 from manager_agent.session.participant import StaleParticipant
 from manager_agent.session.retries import replace_at, resend_at
 from manager_agent.session.session import Session
@@ -113,7 +114,8 @@ def _while_alive(session: Session, thawed_at: float) -> Iterator[tuple[float, Ac
     if session.room.lost_since is not None and session.may_be_remade:
         yield session.room.remake_at, CreateRoom()
         return
-    yield session.manager.next_dispatch_at, DispatchManager(session.manager.attempt + 1)
+    relieved_at = max(relief_at(session), thawed_at + THAW_GRACE)
+    yield min(session.manager.next_dispatch_at, relieved_at), DispatchManager(session.manager.attempt + 1)
     for entry, service in enumerate(session.services):
         if service.state is not ServiceState.READY:
             yield from _invite(session, entry, service.current, thawed_at)
@@ -138,7 +140,7 @@ def _next_listing_at(session: Session, created_at: float, thawed_at: float) -> f
     latest = session.listed_at or created_at
     if session.listing_failures:
         return latest + backoff(session.session_id, session.listing_failures)
-    check_at = max(session.leave_check_at, latest + DOUBT_PAUSES[0])
+    check_at = max(min(session.leave_check_at, overlooked_check_at(session)), latest + DOUBT_PAUSES[0])
     if doubts := session.doubts:
         return min(check_at, latest + (DOUBT_PAUSES[0] if doubts == 1 else DOUBT_PAUSES[1]))
     if max(session.listed_as_of, session.room.missed_at, created_at) < thawed_at:

@@ -17,6 +17,7 @@ from manager_agent.session.participant import ROOM_EVENT_LAG, Presence, StalePar
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.service_transitions import (
     fail_unseen_services,
+    lose_services_apart,
     lost,
     make_stale,
     service_cut_off,
@@ -46,7 +47,8 @@ class Sight(Frozen):
     def of(self, presence: Presence) -> Presence:
         """The presence of its identity after this report."""
         seen = self.participant
-        return presence.seen(seen.sid, seen.joined_ms, self.at, shown_at=self._shown_at(presence), by=self.by)
+        shown_at, is_hidden = self._shown_at(presence), seen.is_hidden
+        return presence.seen(seen.sid, seen.joined_ms, self.at, shown_at=shown_at, by=self.by, is_hidden=is_hidden)
 
     def is_outdated(self, presence: Presence) -> bool:
         return presence.has_left(self.participant.sid, self._shown_at(presence), self.by)
@@ -210,7 +212,8 @@ def room_listed(session: Session, event: ev.RoomListed) -> Session:
     for seen in event.participants:
         if is_trespasser(session, seen):
             session = trespasser_seen(session, seen)
-    return fail_unseen_services(session, event, previous_as_of)
+    session = fail_unseen_services(session, event, previous_as_of)
+    return lose_services_apart(session, event)
 
 
 def unlisted(session: Session, event: ev.RoomListed) -> list[str]:

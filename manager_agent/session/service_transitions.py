@@ -14,6 +14,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt
 from manager_agent.session.deadlines import appearance_deadlines
 from manager_agent.session.events import Evidence, ParticipantInfo, ReadyOn, Signal
+from manager_agent.session.overlooked import services_apart
 from manager_agent.session.participant import Presence, StaleParticipant
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.retries import returns_until
@@ -204,6 +205,14 @@ def fail_unseen_services(session: Session, event: ev.RoomListed, previous_as_of:
         if previous_as_of >= since and event.asked_at >= due:
             timeline = replace(attempt.timeline, failed=event.at)
             session = with_attempt(session, entry, replace(attempt, never_joined=True, timeline=timeline))
+    return session
+
+
+def lose_services_apart(session: Session, event: ev.RoomListed) -> Session:
+    """Lose each service of which this listing confirms that it is apart from the others in the room."""
+    for entry, due in list(services_apart(session)):
+        if event.asked_at >= due:
+            session = with_attempt(session, entry, lost(session.services[entry].current, event.at))
     return session
 
 

@@ -17,6 +17,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.deadlines import deadline
 from manager_agent.session.guests import token_given
 from manager_agent.session.interruption import interrupted
+from manager_agent.session.overlooked import relief_at
 from manager_agent.session.participant import StaleParticipant
 from manager_agent.session.presence_transitions import participant_left, participant_seen, room_listed
 from manager_agent.session.room_transitions import (
@@ -113,7 +114,7 @@ def _clean_up_failed(session: Session, event: ev.CleanUpFailed) -> Session:
 
 def _manager_dispatched(session: Session, event: ev.ManagerDispatched) -> Session:
     manager = session.manager
-    too_soon = manager.attempt > 0 and event.at < manager.next_dispatch_at
+    too_soon = manager.attempt > 0 and event.at < min(manager.next_dispatch_at, relief_at(session))
     if event.attempt != manager.attempt + 1 or too_soon:
         return session
     room = session.room.unwatched() if manager.in_charge else session.room

@@ -38,8 +38,8 @@ class FaultKind(StrEnum):
     LIVEKIT_NODE_KILL = "livekit node kill"
     """The rooms of a node are gone, and no webhook says so."""
     LIVEKIT_REDIS_RESTART = "livekit redis restart"
-    """LiveKit's nodes can't hear of each other, and one room may be at two of them: it is stored again after it was
-    deleted, and then no node has it."""
+    """LiveKit's nodes can't hear of each other, and one room may be at two of them: those at one do not see those at
+    the other, and it is stored again after it was deleted, and then no node has it."""
     WEBHOOKS_LOST = "webhooks lost"
     LISTS_LAG = "lists lag"
     SERVICE_DOWN = "service down"

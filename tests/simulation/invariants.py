@@ -22,6 +22,7 @@ class Invariant(StrEnum):
     CALLBACK_TWICE = "a callback was told again by the replica that had told it"
     ROOM_LEFT = "a room was left after the end of its session"
     NO_MANAGER = "a session whose room lost its node was without a manager"
+    APART = "a user and a ready service of its session did not see each other"
     NO_END = "a session did not end"
 
 

@@ -15,6 +15,7 @@ from tests.simulation.callback_judge import CallbackJudge
 from tests.simulation.history import FaultKind
 from tests.simulation.invariants import Invariant, InvariantViolation
 from tests.simulation.request_judge import RequestJudge
+from tests.simulation.room_judge import RoomJudge
 
 if TYPE_CHECKING:
     from tests.simulation.simulated_redis import SimulatedSession, Written
@@ -22,12 +23,6 @@ if TYPE_CHECKING:
 
 TAKE_OVER_MAX = 10.0
 """Seconds after its death within which others own a replica's sessions, while Redis and they are well."""
-ROOM_LEFT_MAX = 60.0
-"""Seconds after the end of a session until which its room may exist, while LiveKit and Redis are well."""
-
-
-MANAGER_BACK_MAX = 15.0
-"""Seconds after the loss of a LiveKit node, and after the last fault, within which its rooms have managers again."""
 RECOVERS_WITHIN = 25.0
 """Seconds after the last fault within which sessions that are awaited have their services."""
 HARMLESS = frozenset({FaultKind.WEBHOOKS_LOST, FaultKind.LISTS_LAG, FaultKind.SERVICE_DOWN})
@@ -77,10 +72,11 @@ class Judge:
         self._ready: set[tuple[str, str]] = set()
         self._in_use: Counter[str] = Counter()
         self._digest = hashlib.blake2b(digest_size=8)
-        self._redis_slow_until = self._uneasy_until = self._takers_hindered_until = -math.inf
+        self._redis_slow_until = self.uneasy_until = self._takers_hindered_until = -math.inf
         """Until when a session's end, and a take-over, may take longer."""
-        self._latest_fault_until = -math.inf
+        self.latest_fault_until = -math.inf
         self.callbacks, self.requests = CallbackJudge(world, self), RequestJudge(world, self)
+        self.rooms = RoomJudge(world, self)
 
     def digest(self, *parts: object) -> None:
         self._digest.update(f"{self._heap.now:.6f} {parts}".encode())
@@ -98,9 +94,9 @@ class Judge:
     # --- faults ---
 
     def fault(self, kind: FaultKind, until: float) -> None:
-        self._latest_fault_until = max(self._latest_fault_until, until)
+        self.latest_fault_until = max(self.latest_fault_until, until)
         if kind not in HARMLESS:
-            self._uneasy_until = max(self._uneasy_until, until)
+            self.uneasy_until = max(self.uneasy_until, until)
         if kind is FaultKind.REDIS_SLOW:
             self._redis_slow_until = max(self._redis_slow_until, until)
         if kind in HINDER_TAKERS:
@@ -108,7 +104,7 @@ class Judge:
 
     def _was_disturbed(self) -> bool:
         """Whether a fault was so short ago that a session may not have got its services since."""
-        return self._latest_fault_until + RECOVERS_WITHIN >= self._heap.now
+        return self.latest_fault_until + RECOVERS_WITHIN >= self._heap.now
 
     # --- writes ---
 
@@ -168,7 +164,7 @@ class Judge:
         now = self._heap.now
         truth.end, truth.ended_at = reason, now
         self.reasons[reason] += 1
-        self._heap.after(ROOM_LEFT_MAX, self._check_room, session_id, session.room_name)
+        self.rooms.session_ended(session_id, session.room_name)
         if truth.acknowledged_at is not None and (why := self._is_untrue(session_id, truth, session, reason)):
             self.violated(Invariant.LOST_SESSION, f"{session_id} ended with {reason}, but {why}")
 
@@ -196,40 +192,7 @@ class Judge:
             return "nothing was wrong" if is_calm else ""
         return ""
 
-    def _check_room(self, session_id: str, name: str) -> None:
-        """The room of a session that is over is gone."""
-        if self._heap.now < self._uneasy_until + ROOM_LEFT_MAX:
-            self._heap.at(self._uneasy_until + ROOM_LEFT_MAX, self._check_room, session_id, name)
-            return
-        livekit = self._world.livekit
-        room = livekit.rooms.get(name) or livekit.nodeless.get(name)
-        if room is not None and room.specified.session_id == session_id:
-            truth = self.sessions[session_id]
-            if truth.ended_at is not None and self._heap.now >= truth.ended_at + ROOM_LEFT_MAX:
-                self.violated(Invariant.ROOM_LEFT, f"{name}, whose session ended with {truth.end}")
-
     # --- losses ---
-
-    def room_lost(self, session_id: str) -> None:
-        """The LiveKit node of its room is dead."""
-        self.sessions[session_id].room_lost = True
-        self._heap.after(MANAGER_BACK_MAX, self._check_manager, session_id)
-
-    def _check_manager(self, session_id: str, tries: int = 3) -> None:
-        """The session is over, or has a manager. It may lack one for a moment, when it is handed over."""
-        stored, due = self._world.redis.sessions.get(session_id), self._latest_fault_until + MANAGER_BACK_MAX
-        if stored is None or stored.session.over:
-            return
-        if self._heap.now < due:
-            self._heap.at(due, self._check_manager, session_id)
-            return
-        room = self._world.livekit.rooms.get(stored.session.room_name)
-        if room is not None and list(room.managers):
-            return
-        if tries > 1:
-            self._heap.after(2.0, self._check_manager, session_id, tries - 1)
-        else:
-            self.violated(Invariant.NO_MANAGER, f"{session_id} is {stored.session.state}")
 
     def rolled_back(self, lost: Iterable[Written]) -> None:
         """Redis came back without these writes. What was told meanwhile counts no more."""

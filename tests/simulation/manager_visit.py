@@ -36,7 +36,7 @@ class ManagerVisit:
         if not self.is_in_room:
             return
         now, stored = self._replica.now, self._replica.read(self._id)
-        here = [one.info for one in self.room.participants.values()]
+        here = [one.info for one in self.room.with_(self.identity)]
         for info in here:
             self._report(ev.ParticipantSeen(now, info, self.identity))
         sids = {info.sid for info in here}

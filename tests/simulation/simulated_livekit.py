@@ -6,7 +6,7 @@ A call is carried out when it arrives; livekit calls of replicas travel in simul
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -20,8 +20,10 @@ WEBHOOK_LOST, WEBHOOK_DOUBLED, WEBHOOK_LATE = 0.01, 0.01, 0.02
 DISPATCH_TAKES = 0.25
 """Seconds from a dispatch to the offer of its job: LiveKit waits for bids of other nodes."""
 STORED_AGAIN, STORED_AGAIN_AFTER = 0.5, 10.0
-"""The share of the rooms deleted while nodes don't hear of each other that come back without a node, and the most
-seconds until then: until the last participant has left at the second node."""
+"""The share of the deleted rooms that were at two nodes and come back without a node, and the most seconds until then:
+until the last participant has left at the other node."""
+TAKEN_UP = 0.3
+"""The chance of each participant that joins a room meanwhile to be taken to another node, as all later ones are."""
 SILENT, SILENT_FOR = 0.3, 150.0
 """The share of the rooms of a killed node that stay listed, and the seconds until LiveKit does not know them either."""
 
@@ -62,6 +64,7 @@ class InRoom:
     """One participant's stay."""
 
     info: ParticipantInfo
+    node: int
     manager: ManagerWatch | None = None
     when_gone: Callable[[], None] | None = None
 
@@ -71,6 +74,7 @@ class SimulatedRoom:
     name: str
     sid: str
     node: int
+    """To which the next participant comes."""
     created_at: float
     specified: Session
     """The session that the latest dispatch of a manager describes."""
@@ -84,6 +88,16 @@ class SimulatedRoom:
     @property
     def managers(self) -> Iterable[ManagerWatch]:
         return [one.manager for one in self.participants.values() if one.manager is not None]
+
+    def node_of(self, identity: str) -> int | None:
+        """None: this participant is not in the room."""
+        found = self.participants.get(identity)
+        return None if found is None else found.node
+
+    def with_(self, identity: str) -> Sequence[InRoom]:
+        """This participant and all at the same node, who see and hear each other."""
+        node = self.node_of(identity)
+        return [one for one in self.participants.values() if one.node == node]
 
 
 WebhookReceiver = Callable[[SimulatedRoom, str, ParticipantInfo | None, random.Random], None]
@@ -153,9 +167,10 @@ class SimulatedLiveKit:
             raise NoNode
         room = self.rooms.get(name)
         if room is not None and sid in ("", room.sid):
+            is_at_two = len({one.node for one in room.participants.values()}) > 1
             self._close(room)
             self._webhook(room, "room_finished", None)
-            if self._heap.now < self.apart_until and room.chances.random() < STORED_AGAIN:
+            if is_at_two and room.chances.random() < STORED_AGAIN:
                 self._heap.after(room.chances.uniform(0.5, STORED_AGAIN_AFTER), self._store_again, room)
         return True
 
@@ -239,12 +254,14 @@ class SimulatedLiveKit:
             return None
         if (earlier := room.participants.get(identity)) is not None:
             self.leave(room, identity, earlier.info.sid)
+        if self._heap.now < self.apart_until and room.participants and room.chances.random() < TAKEN_UP:
+            room.node = self._next_node()
         self._made += 1
         info = ParticipantInfo(identity, f"PA_{self._made}", round(self._heap.now * 1000), is_agent, attributes or {})
-        room.participants[identity] = InRoom(info, manager, when_gone)
-        self._digest("join", room.name, identity)
+        room.participants[identity] = one = InRoom(info, room.node, manager, when_gone)
+        self._digest("join", room.name, identity, room.node)
         self._webhook(room, "participant_joined", info)
-        self._tell_managers(room, info, joined=True)
+        self._tell_managers(room, one, joined=True)
         return info
 
     def set_attributes(self, room: SimulatedRoom, identity: str, sid: str, attributes: dict[str, str]) -> None:
@@ -253,7 +270,7 @@ class SimulatedLiveKit:
             return
         old = found.info
         found.info = ParticipantInfo(identity, sid, old.joined_ms, old.is_agent, {**old.attributes, **attributes})
-        self._tell_managers(room, found.info, joined=True, at_once=True)
+        self._tell_managers(room, found, joined=True, at_once=True)
 
     def leave(self, room: SimulatedRoom, identity: str, sid: str) -> None:
         found = room.participants.get(identity)
@@ -265,7 +282,7 @@ class SimulatedLiveKit:
         self._gone(found)
         if self.rooms.get(room.name) is room:
             self._webhook(room, "participant_left", found.info)
-            self._tell_managers(room, found.info, joined=False)
+            self._tell_managers(room, found, joined=False)
 
     @staticmethod
     def _gone(one: InRoom) -> None:
@@ -274,14 +291,16 @@ class SimulatedLiveKit:
         if one.when_gone is not None:
             one.when_gone()
 
-    def _tell_managers(
-        self, room: SimulatedRoom, info: ParticipantInfo, *, joined: bool, at_once: bool = False
-    ) -> None:
+    def _tell_managers(self, room: SimulatedRoom, one: InRoom, *, joined: bool, at_once: bool = False) -> None:
         """The SDK's room events: LiveKit sends them every two to three seconds, changed attributes at once."""
         delay = room.chances.uniform(0.02, 0.06) if at_once else room.chances.uniform(0.5, 2.5)
-        for manager in room.managers:
-            if manager.identity != info.identity:
-                self._heap.after(delay, manager.participant_seen if joined else manager.participant_left, info)
+        for other in room.participants.values():
+            if (
+                (manager := other.manager) is not None
+                and other.node == one.node
+                and other.info.identity != one.info.identity
+            ):
+                self._heap.after(delay, manager.participant_seen if joined else manager.participant_left, one.info)
 
     def _webhook(self, room: SimulatedRoom, event: str, info: ParticipantInfo | None) -> None:
         chances, now = room.chances, self._heap.now
@@ -306,7 +325,7 @@ class SimulatedLiveKit:
             shown = dict(room.participants)
             self._close(room)
             if room.chances.random() < SILENT:
-                room.participants = {name: InRoom(one.info) for name, one in shown.items()}
+                room.participants = {name: InRoom(one.info, one.node) for name, one in shown.items()}
                 self.silent[room.name] = room
                 self._heap.after(SILENT_FOR, self._forget, room)
 

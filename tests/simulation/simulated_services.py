@@ -167,7 +167,7 @@ class SimulatedServices:
             return
         self._world.judge.said_ready(bot.session_id, bot.identity)
         acknowledge = partial(self._acknowledged, bot)
-        managers = list(room.managers)
+        managers = [one.manager for one in room.with_(bot.identity) if one.manager is not None]
         if bot.instance.number % 3 == 1:
             attributes = {STATE_ATTRIBUTE: Signal.READY.value}
             self._world.livekit.set_attributes(room, bot.identity, bot.info.sid, attributes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 from manager_agent.replicas.lease import ReplicaLease, Roll
 from manager_agent.session import events as ev
-from manager_agent.session import transitions
+from manager_agent.session import overlooked, transitions
 from manager_agent.session.attempt import ServiceState
 from manager_agent.session.session import Session
 from tests.simulation.history import FaultKind, History, PlannedSession, SimulatedFault
@@ -231,6 +232,13 @@ BROKEN = [
         rule("takes_up_rooms"),
         {Invariant.ROOM_LEFT},
         ((FaultKind.LIVEKIT_REDIS_RESTART, 20.0, 20.0),),
+        within=15.0,
+    ),
+    BrokenRule(
+        "managers need not see those in their rooms",
+        lambda monkeypatch: monkeypatch.setattr(overlooked, "OVERLOOKED_AFTER", math.inf),
+        {Invariant.APART},
+        ((FaultKind.LIVEKIT_REDIS_RESTART, 8.0, 12.0),),
         within=15.0,
     ),
     BrokenRule("owned and not attended", rule("begins_what_it_gains"), {Invariant.NO_END}, ((KILL, 10.0, 3.0),)),

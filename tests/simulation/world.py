@@ -307,6 +307,7 @@ class World:
                 self._kill_livekit_node(fault.target)
             case FaultKind.LIVEKIT_REDIS_RESTART:
                 self.livekit.apart_until = until
+                self.judge.rooms.nodes_apart(until)
             case FaultKind.WEBHOOKS_LOST:
                 self.livekit.webhooks_lost_until = until
             case FaultKind.LISTS_LAG:
@@ -320,7 +321,7 @@ class World:
         self.livekit.kill_node(number)
         for name, room in before.items():
             if name not in self.livekit.rooms:
-                self.judge.room_lost(room.specified.session_id)
+                self.judge.rooms.room_lost(room.specified.session_id)
 
     def _redis_comes_back(self, kind: FaultKind) -> None:
         if not self.redis.is_down:
