@@ -22,6 +22,8 @@ from manager_agent.records.values import ModelJson, Values
 
 LEEWAY = 60.0
 """Seconds for which LiveKit accepts a token after its expiry (livekit/protocol, auth/verifier.go)."""
+SAME_AHEAD = 0.5
+"""Seconds by which two readings of how much LiveKit's time is ahead may differ although it did not change."""
 
 
 @dataclass(slots=True)
@@ -73,6 +75,10 @@ class RoomNames:
         """A heap with one item for each session of a name. Tokens may have been given out since it was put there."""
         self._counts: Counter[str] = Counter()
         """The sessions of each owner's names."""
+        self._recorded: dict[str, RecordedName] = {}
+        """What this process has recorded last of each session: most tokens reserve nothing that is not recorded yet."""
+        self._lost = 0
+        """Changes of records that were lost until then."""
         records.listen(Kind.ROOM_NAME, self._heard, self._read_anew)
 
     @property
@@ -107,7 +113,22 @@ class RoomNames:
         (messages.py, SESSION_ATTRIBUTE) as long as it is in a room."""
         self._forget_expired()
         self._reserve(session_id, RecordedName(room_name, owner, expires_at, 0.0 if is_recognized else expires_at))
-        self._record(room_name, session_id)
+        if not self._is_recorded(room_name, session_id):
+            self._record(room_name, session_id)
+
+    def _is_recorded(self, room_name: str, session_id: str) -> bool:
+        """Whether the record of this session's tokens, if it was not lost, says all that is known here."""
+        if (lost := self._records.stats.lost) != self._lost:
+            self._lost = lost
+            self._recorded.clear()
+        recorded, kept = self._recorded.get(session_id), self._by_name[room_name]
+        return (
+            recorded is not None
+            and (recorded.room_name, recorded.owner) == (room_name, kept.owner)
+            and recorded.until >= kept.sessions[session_id]
+            and recorded.unrecognized_until >= kept.unrecognized_until
+            and abs(self._clock() - self._own_clock() - recorded.livekit_ahead) < SAME_AHEAD
+        )
 
     def _record(self, room_name: str, session_id: str) -> None:
         kept = self._by_name[room_name]
@@ -115,6 +136,7 @@ class RoomNames:
         recorded = RecordedName(room_name, kept.owner, until, kept.unrecognized_until, ahead)
         kept_until = max(until, until - ahead) + LEEWAY
         self._records.put(Kind.ROOM_NAME, session_id, VALUES.write(recorded), expires_at=kept_until)
+        self._recorded[session_id] = recorded
 
     def _heard(self, record: Record | None, session_id: str) -> None:
         """Another replica has given out a token. Records of names are not deleted, they expire."""
@@ -180,6 +202,7 @@ class RoomNames:
                 heappush(self._expiries, (until, room_name, session_id))
                 continue
             del kept.sessions[session_id]
+            self._recorded.pop(session_id, None)
             self._counts[kept.owner] -= 1
             if not self._counts[kept.owner]:
                 del self._counts[kept.owner]

@@ -6,9 +6,10 @@ import random
 
 import pytest
 
+from manager_agent.records.records import Kind, RecordStats
 from manager_agent.store.room_names import LEEWAY, RoomNames
 from tests.unit.sessions import START
-from tests.unit.shared_records import SharedPlace
+from tests.unit.shared_records import ReplicaRecords, SharedPlace
 from tests.unit.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.unit
@@ -115,3 +116,33 @@ async def test_name_of_the_next_owner_is_counted_for_that_owner_also_if_clocks_d
     assert behind.reserved_for("demo", "acme") == 185 + LEEWAY
     clock.now += 10
     assert (behind.count_of("acme"), behind.count_of("rival"), behind.count) == (0, 1, 1)
+
+
+def test_token_is_recorded_only_if_it_reserves_more(place: SharedPlace, clock: VirtualClock) -> None:
+    names, put = replica(place, clock), []
+    for until, is_recognized in ((180, True), (180, True), (179, True), (181, True), (181, False), (180, False)):
+        names.issued("demo", "s1", "acme", START + until, is_recognized=is_recognized)
+        put.append(place.puts)
+    assert put == [1, 1, 1, 2, 3, 3]
+
+
+async def test_token_is_recorded_again_once_livekits_time_was_measured(place: SharedPlace, clock: VirtualClock) -> None:
+    """It is valid for longer by the clock of the process, which removes records."""
+    ahead = 0.0
+    names = RoomNames(place.replica(), lambda: clock() + ahead, clock=clock)
+    names.issued("demo", "s1", "acme", START + 180, is_recognized=True)
+    ahead = -100.0
+    names.issued("demo", "s1", "acme", START + 80, is_recognized=True)
+    clock.now += 280 + LEEWAY - 1
+    assert len(await place.replica().load(Kind.ROOM_NAME)) == 1
+
+
+def test_token_is_recorded_again_after_changes_of_records_were_lost(
+    place: SharedPlace, clock: VirtualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = replica(place, clock)
+    names.issued("demo", "s1", "acme", START + 180, is_recognized=True)
+    monkeypatch.setattr(ReplicaRecords, "stats", RecordStats(lost=1))
+    for _ in range(2):
+        names.issued("demo", "s1", "acme", START + 180, is_recognized=True)
+    assert place.puts == 2
