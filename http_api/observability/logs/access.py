@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,8 +25,14 @@ class AccessLog(AbstractAccessLogger):
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
         """`time`: the duration in seconds."""
-        write = log.debug if request.path in BY_MACHINES and response.status < 400 else log.info
-        write("request", status=response.status, **_about(request, time))
+        status = response.status
+        if request.path not in BY_MACHINES or status >= 400:
+            write = log.info
+        elif log.is_enabled_for(logging.DEBUG):  # to look at the request takes longer than to answer it
+            write = log.debug
+        else:
+            return
+        write("request", status=status, **_about(request, time))
 
 
 def log_abandoned(request: web.BaseRequest, seconds: float) -> None:
