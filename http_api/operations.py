@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from http import HTTPStatus
 from types import UnionType
 from typing import TypeAlias
@@ -53,7 +54,7 @@ class ResponseSpec:
     """The names of the events in a stream. Empty when its events have ids instead of names."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Operation:
     id: str
     """The operationId, such as `sessions_create`. Stable: generated clients and metric labels use it."""
@@ -82,17 +83,17 @@ class Operation:
     is_vital: bool = False
     """Exempt from rate limits: health checks by a supervisor, and LiveKit's webhooks."""
 
-    @property
+    @cached_property
     def changes(self) -> bool:
         """Whether it may change a session or a service."""
         return self.method != "GET" and not self.is_vital
 
-    @property
+    @cached_property
     def reads_state(self) -> bool:
         """Whether it reads or may change a session or a service. Files, health checks and metrics do not."""
         return self.access not in (Permission.PUBLIC, Permission.METRICS)
 
-    @property
+    @cached_property
     def is_stream(self) -> bool:
         """Whether it answers with server-sent events."""
         return any(answer.media is Media.EVENTS for answer in self.answers.values())

@@ -50,6 +50,7 @@ class Authenticator:
         `livekit_clock`: the time with which tokens are compared, as LiveKit compares its own."""
         self._clock, self._livekit_clock = clock, livekit_clock
         self._is_open, self._api_keys, self._livekit = is_open, api_keys, livekit_key
+        self._principals = {entry.name: Principal(entry.name, entry.scopes) for entry in api_keys}
         self._jwks = KeySet(jwks_url, clock) if jwks_url else None
         self._audience, self._issuer, self._parties = jwks_audience, jwks_issuer, frozenset(authorized_parties)
         self._users = f"jwks:{jwks_issuer or jwks_url}"
@@ -72,7 +73,7 @@ class Authenticator:
             return DEVELOPER
         proof = bearer(request)
         if (entry := entry_of(self._api_keys, proof)) is not None:
-            return Principal(entry.name, entry.scopes)
+            return self._principals[entry.name]
         try:
             return await self._signed(proof)
         except jwt.PyJWTError as error:

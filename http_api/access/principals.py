@@ -6,6 +6,7 @@ authentication.py identifies callers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -40,13 +41,18 @@ class Permission(StrEnum):
     @property
     def scope(self) -> Scope | None:
         """The scope that it requires; None when it requires none."""
-        match self:
-            case Permission.PUBLIC | Permission.OWN_PROOF:
-                return None
-            case Permission.FRONT_END:
-                return Scope.SESSIONS
-            case _:
-                return Scope(self)
+        return SCOPES[self]
+
+
+SCOPES: Mapping[Permission, Scope | None] = {
+    Permission.PUBLIC: None,
+    Permission.OWN_PROOF: None,
+    Permission.SESSIONS: Scope.SESSIONS,
+    Permission.SERVICES: Scope.SERVICES,
+    Permission.ADMIN: Scope.ADMIN,
+    Permission.METRICS: Scope.METRICS,
+    Permission.FRONT_END: Scope.SESSIONS,
+}
 
 
 class Proof(StrEnum):
@@ -78,7 +84,7 @@ class Principal:
 
     def may(self, access: Permission) -> bool:
         """Whether it has this permission. What `admin` adds within an operation is up to that operation."""
-        if access.scope is None or access.scope in self.scopes:
+        if (scope := access.scope) is None or scope in self.scopes:
             return True
         return access is Permission.FRONT_END and self.identity is not None
 

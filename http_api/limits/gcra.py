@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 KNOWN_MAX = 10_000
 FORGOTTEN_AT_ONCE = 2
@@ -20,20 +21,25 @@ ROUNDING = 1e-6
 """Tolerance in seconds, and in fractions of a request: instants since the epoch are not exact floats."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rate:
     per_second: float
     burst: int
     """The requests allowed at once after `window` seconds without any."""
 
-    @property
+    @cached_property
     def interval(self) -> float:
         """Seconds until one request is paid off."""
         return 1 / self.per_second
 
-    @property
+    @cached_property
     def window(self) -> float:
         return self.burst * self.interval
+
+    @cached_property
+    def policy(self) -> str:
+        """It, as the header RateLimit-Policy has it."""
+        return f"{POLICY};q={self.burst};w={math.ceil(self.window - ROUNDING)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +67,7 @@ class Allowance:
         burst is available again; for a refused request it equals Retry-After."""
         reset = self.debt if self.granted else max(self.retry_after, 1.0)
         return {
-            "RateLimit-Policy": f"{POLICY};q={self.rate.burst};w={math.ceil(self.rate.window - ROUNDING)}",
+            "RateLimit-Policy": self.rate.policy,
             "RateLimit": f"{POLICY};r={self.remaining};t={math.ceil(reset - ROUNDING)}",
         }
 
@@ -80,12 +86,11 @@ class Allowances:
 
     def look(self, name: str) -> Allowance:
         """Whether a request of this client would be allowed now. Counts nothing."""
-        debt = max(self._paid_off_at.get(name, -math.inf) - self._clock(), 0.0)
-        return Allowance(self._rate, debt + self._rate.interval <= self._rate.window + ROUNDING, debt)
+        return self._look(name, self._clock())
 
     def take(self, name: str) -> Allowance:
         """Count a request of this client if it is allowed. A refused request costs nothing."""
-        before, now = self.look(name), self._clock()
+        before = self._look(name, now := self._clock())
         if not before.granted:
             return before
         self._paid_off_at.pop(name, None)
@@ -93,6 +98,10 @@ class Allowances:
         debt = before.debt + self._rate.interval
         self._paid_off_at[name] = now + debt
         return Allowance(self._rate, True, debt)
+
+    def _look(self, name: str, now: float) -> Allowance:
+        debt = max(self._paid_off_at.get(name, -math.inf) - now, 0.0)
+        return Allowance(self._rate, debt + self._rate.interval <= self._rate.window + ROUNDING, debt)
 
     def _forget(self, now: float) -> None:
         for _ in range(FORGOTTEN_AT_ONCE):
