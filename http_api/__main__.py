@@ -70,6 +70,7 @@ def run(*, dev: bool, has_state_dir: bool = False, program: Program = serve) -> 
                 secrets=kept_from_logs(settings) | proxy_rule().secrets,
                 stream=stderr,
                 sinks=sinks.takers,
+                is_final=True,
             )
             with sinks.shipper:
                 return _served(program(settings, sinks), sinks)

@@ -43,14 +43,13 @@ def log_abandoned(request: web.BaseRequest, seconds: float) -> None:
 def _about(request: web.BaseRequest, seconds: float) -> Mapping[str, Any]:
     principal, trace = request.get(PRINCIPAL), request.get(TRACE)
     about = request.get(ABOUT, {} if trace is None else {"trace_id": trace.trace_id})
-    fields = {
-        "method": request.method,
-        "path": request.path[:PATH_MAX],
-        "ms": round(seconds * 1000, 1),
-        **about,
-        "request_id": request.get(REQUEST_ID),
-        "caller": principal.name or None if principal else None,
-        "problem": request.get(PROBLEM),
-        "remote": remote_of(request),
-    }
-    return {name: value for name, value in fields.items() if value is not None}
+    fields = {"method": request.method, "path": request.path[:PATH_MAX], "ms": round(seconds * 1000, 1), **about}
+    if REQUEST_ID in request:
+        fields["request_id"] = request[REQUEST_ID]
+    if principal is not None and principal.name:
+        fields["caller"] = principal.name
+    if PROBLEM in request:
+        fields["problem"] = request[PROBLEM]
+    if (remote := remote_of(request)) is not None:
+        fields["remote"] = remote
+    return fields

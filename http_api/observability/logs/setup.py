@@ -11,7 +11,6 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from types import FrameType
@@ -54,11 +53,18 @@ Sink = Callable[[LogEntry], None]
 
 
 def configure(
-    *, dev: bool, level: str, secrets: Iterable[str], stream: TextIO | None = None, sinks: Sequence[Sink] = ()
+    *,
+    dev: bool,
+    level: str,
+    secrets: Iterable[str],
+    stream: TextIO | None = None,
+    sinks: Sequence[Sink] = (),
+    is_final: bool = False,
 ) -> None:
     """Configure structlog and the standard library's logging for this process, replacing any earlier configuration.
 
-    `sinks` receive each entry in addition to `stream` (default: stderr).
+    `sinks` receive each entry in addition to `stream` (default: stderr). `is_final`: it is not configured again, so the
+    logger of each module is made at its first entry and not at every one, which takes longer than not to log it.
     """
     stream = stream or sys.stderr
     shared: list[Any] = [
@@ -91,7 +97,7 @@ def configure(
         processors=[*shared, outlet.finishing(redact)],
         wrapper_class=structlog.make_filtering_bound_logger(root.level),
         logger_factory=_OwnLoggers(outlet.write),
-        cache_logger_on_first_use=False,
+        cache_logger_on_first_use=is_final,
     )
 
 
@@ -177,8 +183,10 @@ def _distributor(sinks: Sequence[Sink], console: Any) -> Distribute:
     def distribute(logger: Any, method: str, event: EventDict) -> str:
         entry = LogEntry(event)
         for sink in sinks:
-            with suppress(Exception):  # a failing sink must not affect the others
+            try:
                 sink(entry)
+            except Exception:
+                continue  # a failing sink must not affect the others
         return entry.line if console is None else str(console(logger, method, dict(event)))
 
     return distribute
