@@ -39,8 +39,10 @@ class ObservedRequest:
         self._request, self._operation, self._app, self._started = request, operation, app, perf_counter()
         headers, remote = request.headers, request.remote
         if remote is not None:
-            forwarded, listed = headers.getall(FORWARDED, ()), headers.getall(X_FORWARDED_FOR, ())
-            request[REMOTE] = client_of(remote, forwarded, listed, app[SETTINGS].trusted_proxies)
+            if trusted := app[SETTINGS].trusted_proxies:
+                forwarded, listed = headers.getall(FORWARDED, ()), headers.getall(X_FORWARDED_FOR, ())
+                remote = client_of(remote, forwarded, listed, trusted)
+            request[REMOTE] = remote
         theirs = headers.get(REQUEST_ID_HEADER, "")
         begin(request, theirs if ACCEPTED_REQUEST_ID.fullmatch(theirs) else new_request_id())
         self._span = RequestSpan(request, operation, app[TRACING], app[CLOCK])

@@ -33,7 +33,8 @@ class KnownTags:
 def known_tags(headers: Iterable[str]) -> KnownTags | None:
     """The tags in the `If-None-Match` headers of one request; None when there are none, or the headers are
     malformed."""
-    text = ", ".join(headers)
+    if not (text := ", ".join(headers)):
+        return None
     if text.strip(" \t") == "*":
         return KnownTags(any=True)
     if not _LIST.fullmatch(text):

@@ -42,6 +42,9 @@ class Preferences:
         return {"Preference-Applied": ", ".join(named)} if named else {}
 
 
+NO_PREFERENCE = Preferences()
+
+
 def preferences(headers: Iterable[str]) -> Preferences:
     """The preferences in the `Prefer` headers of one request. The first of a repeated preference counts; unknown and
     malformed ones are ignored, as the RFC requires."""
@@ -51,6 +54,8 @@ def preferences(headers: Iterable[str]) -> Preferences:
             match = _PREFERENCE.fullmatch(member.strip(" \t"))
             if match:
                 found.setdefault(match[1].lower(), match[2] or _QUOTED_PAIR.sub(r"\1", match[3] or ""))
+    if not found:
+        return NO_PREFERENCE
     return Preferences(wait=_seconds(found.get("wait", "")), respond_async=found.get("respond-async") == "")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
@@ -14,7 +14,7 @@ from http_api.limits.registrations_begun import Begun
 from http_api.models.rendered import RENDERED_SESSIONS
 from http_api.models.responses import ServiceView, SessionWithToken
 from http_api.observability.logs.context import bind_session
-from http_api.observability.tracing.requests import giving_token
+from http_api.observability.tracing.requests import record_token
 from http_api.replica import caught_up
 from http_api.request_context import PRINCIPAL
 from http_api.settings.settings import SETTINGS
@@ -78,19 +78,20 @@ async def shown_to_caller(request: web.Request, session: Session) -> ShownSessio
     session = await token_giver(request, session.session_id)
     token = await user_token(request, session)
     shown = shown_without_token(request, session)
-    return replace(shown, json=SessionWithToken.json_for_owner(shown.json, token, request.app[SETTINGS].public_url))
+    json = SessionWithToken.json_for_owner(shown.json, token, request.app[SETTINGS].public_url)
+    return ShownSession(shown.revision, json)
 
 
 async def token_giver(request: web.Request, session_id: str) -> Session:
     """The session as it is once it is recorded that it gives tokens. Make the token without an await in between: the
     session may change meanwhile. Raises NoToken, UnknownSession, NotRecorded, and NotActing or RedisAway, because
     another process may know better whether the session gives tokens."""
-    acting = request.app[ACTING]
+    app, acting = request.app, request.app[ACTING]
     await acting.require()  # or the record would be awaited in vain
-    await request.app[RECORDING].until_recorded(session_id)
-    await caught_up(request.app)  # this replica may have been frozen since it looked
+    await app[RECORDING].until_recorded(session_id)
+    await caught_up(app)  # this replica may have been frozen since it looked
     await acting.require()
-    session = request.app[STORE].get(session_id)
+    session = app[STORE].get(session_id)
     if session.state not in GIVES_TOKENS:
         raise NoToken(*state_of(session))
     return session
@@ -99,9 +100,11 @@ async def token_giver(request: web.Request, session_id: str) -> Session:
 async def user_token(request: web.Request, session: Session) -> AccessToken:
     """A fresh token for the user of a session from `token_giver`, once it is recorded that it reserves the room's
     name. Raises NotActing."""
-    with giving_token(request, session):
-        token = request.app[ROOMS].tokens.for_user(session, request.app[CLOCK]())
-    await request.app[RECORDS].committed()
+    app = request.app
+    now = app[CLOCK]()
+    token = app[ROOMS].tokens.for_user(session, now)
+    record_token(request, session, begun=now)
+    await app[RECORDS].committed()
     return token
 
 

@@ -10,7 +10,7 @@ from http_api.app_keys import CLOCK, RECORDS, ROOMS
 from http_api.errors import IdentityTaken, NoToken
 from http_api.models.responses import ParticipantView, answer
 from http_api.models.sessions import AddParticipant
-from http_api.observability.tracing.requests import giving_token
+from http_api.observability.tracing.requests import record_token
 from http_api.protocol.bodies import read_body
 from http_api.resources.ownership import own_session_of, state_of, token_giver
 from http_api.settings.settings import SETTINGS
@@ -47,9 +47,11 @@ async def further_token(request: web.Request, session: Session, human: User) -> 
     """A token for another human participant of a session from `token_giver`, once it is recorded that it reserves the
     room's name. Raises IdentityTaken, NotActing."""
     refuse_taken_identity(session, human.identity)
-    with giving_token(request, session):
-        token = request.app[ROOMS].tokens.for_human(session, human, request.app[CLOCK]())
-    await request.app[RECORDS].committed()
+    app = request.app
+    now = app[CLOCK]()
+    token = app[ROOMS].tokens.for_human(session, human, now)
+    record_token(request, session, begun=now)
+    await app[RECORDS].committed()
     return token
 
 

@@ -99,6 +99,7 @@ class Tokens:
         tokens with."""
         self._key, self._secret, self._signer = key, secret, JwtSigner(secret)
         self._user_grants = frozenset(user_grants)
+        self._usual = self._granted({})
         self._livekit_clock = livekit_clock
 
     def for_human(self, session: Session, human: User, now: float) -> AccessToken:
@@ -111,7 +112,11 @@ class Tokens:
             "name": human.name,
             "metadata": metadata,
             "attributes": {**human.attributes, SESSION_ATTRIBUTE: session.session_id},
-            "video": {"roomJoin": True, "room": session.room_name, **self._granted(human.grants)},
+            "video": {
+                "roomJoin": True,
+                "room": session.room_name,
+                **(self._granted(human.grants) if human.grants else self._usual),
+            },
         }
         usable = math.floor(join_deadline(session, now) - now - CONNECTING)
         # At least a second: a client may refuse a fresh token that it considers expired.
@@ -159,7 +164,8 @@ class Tokens:
 
     def can_hide(self, human: User) -> bool:
         """Whether the holder of this human's token can change the attribute that names its session."""
-        return bool(self._granted(human.grants).get(CLAIMS[Grant.CAN_UPDATE_OWN_METADATA]))
+        changes_own = Grant.CAN_UPDATE_OWN_METADATA
+        return changes_own in self._user_grants and bool(human.grants.get(changes_own))
 
     def _granted(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """The grants of a human, as claims. The USUAL ones are always explicit: LiveKit allows those that are left

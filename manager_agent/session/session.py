@@ -214,7 +214,7 @@ class Session(Frozen):
     @property
     def someone_here(self) -> bool:
         """Whether the user or a guest is in the room."""
-        return self.user_presence.here or any(guest.presence.here for guest in self.guests)
+        return self.user_presence.here or (bool(self.guests) and any(guest.presence.here for guest in self.guests))
 
     @property
     def over(self) -> bool:

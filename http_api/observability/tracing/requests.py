@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http import HTTPStatus
 
 import structlog
@@ -27,7 +25,7 @@ class RequestSpan:
 
     def __init__(self, request: web.Request, operation: Operation | None, tracing: Tracing, clock: Clock) -> None:
         self._request, self._tracing, self._clock = request, tracing, clock
-        self._incoming = trace_in(*(request.headers.getall(name, ()) for name in (TRACEPARENT, TRACESTATE)))
+        self._incoming = _incoming(request)
         self._trace = tracing.begin(self._incoming) if _has_span(operation, self._incoming) else self._incoming
         if self._trace is not None:
             request[TRACE] = self._trace
@@ -54,17 +52,21 @@ class RequestSpan:
         self._tracing.record(Span(name, self._incoming, self._start, end, about, failure, SpanRole.SERVER, trace))
 
 
-@contextmanager
-def giving_token(request: web.Request, session: Session) -> Iterator[None]:
-    """Record the creation of a token within the block as a span of the session's trace, if the request is traced."""
-    app = request.app
-    start = app[CLOCK]()
-    yield
-    parent, asked = session_trace(session), request.get(TRACE)
-    if parent is not None and asked is not None:
-        link = asked if asked.trace_id != parent.trace_id else None
-        about = {"session_id": session.session_id}
-        app[TRACING].record(Span("token", parent, start, app[CLOCK](), about, link=link))
+def record_token(request: web.Request, session: Session, begun: float) -> None:
+    """Record the creation of a token, which was begun at this instant, as a span of the session's trace, if the request
+    is traced."""
+    if (asked := request.get(TRACE)) is None or (parent := session_trace(session)) is None:
+        return
+    link = asked if asked.trace_id != parent.trace_id else None
+    about, app = {"session_id": session.session_id}, request.app
+    app[TRACING].record(Span("token", parent, begun, app[CLOCK](), about, link=link))
+
+
+def _incoming(request: web.Request) -> TraceContext | None:
+    headers = request.headers
+    if TRACEPARENT not in headers:
+        return None
+    return trace_in(headers.getall(TRACEPARENT), headers.getall(TRACESTATE, ()))
 
 
 def _has_span(operation: Operation | None, incoming: TraceContext | None) -> bool:
