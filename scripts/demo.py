@@ -40,6 +40,7 @@ SERVICES = {
     "llm-service": "examples.llm_service",
     "tts-service": "examples.tts_service",
 }
+PROFILES = ROOT / "examples" / "services.yaml"
 START_TIMEOUT = 90.0
 STOP_TIMEOUT = 10.0
 POLL_INTERVAL = 0.03
@@ -130,6 +131,8 @@ async def everything(ports: Ports, logs: Path) -> AsyncIterator[tuple[LiveKitSer
         settings = Settings.load(dev=True).model_copy(update={"livekit_server_url": livekit.url})
         if (state_dir := with_state_dir(settings).state_dir) is not None:
             env["STATE_DIR"] = str(state_dir)
+        if settings.services_file is None:
+            env["SERVICES_FILE"] = str(PROFILES)
         start("http_api", "http_api", "--dev", **env)
         for service_id, module in SERVICES.items():
             # No drain: Ctrl-C should not wait for running sessions.

@@ -144,6 +144,19 @@ async def test_form_becomes_a_request_body_or_field_errors(run: Run) -> None:
     assert sorted(made["errors"]) == ["metadata", "ready_timeout", "user_identity"]
 
 
+async def test_form_chooses_the_default_profile_and_says_that_a_session_is_empty(run: Run) -> None:
+    script = "[page.profileOf(given.form, given.known.profiles), page.isEmpty(given.form, given.known)]"
+    empty = await run("test_session.js", "page.emptyForm()")
+    for profile, profiles, seen in (
+        (None, ["default", "other"], ["default", False]),
+        (None, ["other"], ["", True]),
+        ("", ["default"], ["", True]),
+        ("other", ["default", "other"], ["other", False]),
+    ):
+        known: dict[str, Any] = {"services": [], "profiles": profiles}
+        assert await run("test_session.js", script, form=empty | {"profile": profile}, known=known) == seen
+
+
 async def test_durations_are_formatted_with_fitting_precision(run: Run) -> None:
     told = {
         0: "0 ms", 999.4: "999 ms", 1_234: "1.23 s", 12_340: "12.3 s", 60_000: "1 min", 252_000: "4 min 12 s",

@@ -3,7 +3,7 @@ import { html, useEffect, useRef, useState } from "./preact.js";
 import { Mark } from "./marks.js";
 import { ProblemNote } from "./problem.js";
 import { sessionAt } from "./routes.js";
-import { bodyOf, emptyForm, errorsOf, FIELDS } from "./test_session.js";
+import { bodyOf, emptyForm, errorsOf, FIELDS, isEmpty, profileOf } from "./test_session.js";
 import { plural } from "./words.js";
 
 /** `kept`: the input so far, kept when the view changes. */
@@ -65,12 +65,13 @@ export function StartForm({ world, calls, visits, kept }) {
         ${world.profiles.length > 0 && html`
           <${Field} name="profile" label="Profile" hint="a named list of services from the SERVICES_FILE" error=${errors.profile}>
             ${(props) => html`
-              <select ...${props} value=${form.profile} onChange=${(event) => change({ profile: event.target.value })}>
+              <select ...${props} value=${profileOf(form, world.profiles)} onChange=${(event) => change({ profile: event.target.value })}>
                 <option value="">none</option>
                 ${world.profiles.map((name) => html`<option value=${name}>${name}</option>`)}
               </select>`}
           </${Field}>`}
         <${ServiceChoice} world=${world} form=${form} change=${change} />
+        ${isEmpty(form, world) && html`<p class="note" role="status">No services are chosen: the user's room will be empty.</p>`}
         <${Field} name="metadata" label="Metadata" hint="JSON, passed to the services and the user" error=${errors.metadata}>
           ${(props) => html`<textarea ...${props} rows="3" spellcheck=${false} placeholder='{"language": "en"}'
             value=${form.metadata} onInput=${(event) => change({ metadata: event.target.value })}></textarea>`}
@@ -126,7 +127,7 @@ function ServiceChoice({ world, form, change }) {
         <label for="other">Service ids, separated by commas</label>
         <input id="other" autocomplete="off" spellcheck=${false} value=${form.other}
           onInput=${(event) => change({ other: event.target.value })} />`}
-      ${services?.length === 0 && html`<p class="quiet">No services are registered: the session will be a plain room.</p>`}
+      ${services?.length === 0 && html`<p class="quiet">No services are registered.</p>`}
       ${services?.length > 0 && html`
         <div class="choices">${services.map((service) => html`
           <${Choice} key=${service.service_id} list="services" value=${service.service_id} ...${{ form, toggle }}>

@@ -6,7 +6,7 @@ const [TIMEOUT_MIN, TIMEOUT_MAX] = [1, 600]; // seconds
 export const emptyForm = () => ({
   user_identity: "operator",
   user_name: "",
-  profile: "",
+  profile: null, // not chosen yet
   services: [],
   types: [],
   other: "",
@@ -24,7 +24,8 @@ export function bodyOf(form, { services, profiles }) {
   const body = { user_identity: form.user_identity.trim(), required_services: requiredBy(form, services) };
   if (!body.user_identity) errors.user_identity = "An identity is required.";
   if (form.user_name.trim()) body.user_name = form.user_name.trim();
-  if (profiles.includes(form.profile)) body.profile = form.profile;
+  const profile = profileOf(form, profiles);
+  if (profiles.includes(profile)) body.profile = profile;
   if (form.metadata.trim()) {
     try {
       body.metadata = JSON.parse(form.metadata);
@@ -42,6 +43,15 @@ export function bodyOf(form, { services, profiles }) {
     }
   }
   return { body, errors };
+}
+
+/** Unless another is chosen, the one called `default`, as for clients that name no services. */
+export const profileOf = ({ profile }, profiles) => profile ?? (profiles.includes("default") ? "default" : "");
+
+/** Whether the session would have no services, so that the user is alone in the room. */
+export function isEmpty(form, world) {
+  const { required_services, profile } = bodyOf(form, world).body;
+  return !required_services.length && !profile;
 }
 
 function requiredBy({ services: ids, types, other }, services) {

@@ -150,6 +150,8 @@ async def test_documented_commands_work(tmp_path: Path) -> None:
         assert session["state"] == "ready"
         for command in others:
             await curl(run, command)
+        async with aiohttp.ClientSession(run.url) as http, http.post("/api/v1/token") as given:
+            assert given.status == 201, await given.text()  # the profile `default` of scripts/run
         [ten_lines] = blocks(README, "python")
         await serve_and_use(run, ten_lines, tmp_path / "my_service.py")
 
