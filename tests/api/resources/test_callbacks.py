@@ -315,14 +315,17 @@ async def test_callback_list_hides_other_callers_and_urls_from_admins(start_api:
 # --- the documentation ------------------------------------------------------------------------------
 
 
-async def test_documented_python_receiver_accepts_signed_callbacks_only(start_api: StartApi) -> None:
+@pytest.mark.parametrize("is_dev", [False, True])
+async def test_documented_python_receiver_accepts_signed_callbacks_only(start_api: StartApi, is_dev: bool) -> None:
     """docs/callbacks.md, in Python: in a process of its own, as it stands."""
-    api = await start_api(**KEYS)
+    api = await start_api(**({} if is_dev else KEYS))
+    proof = {} if is_dev else {"Authorization": f"Bearer {SHOP}"}
     [code] = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "callbacks.md").read_text(), re.M | re.S)
     port = free_port()
-    mine = {"SESSION_MANAGER_KEY": SHOP, "SESSION_MANAGER_KEY_NAME": "shop", "PORT": str(port)}
+    mine = {} if is_dev else {"SESSION_MANAGER_KEY": SHOP, "SESSION_MANAGER_KEY_NAME": "shop"}
+    command = (sys.executable, "-W", "ignore", "-c", code, *(["--dev"] if is_dev else []))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-W", "ignore", "-c", code, env=os.environ | mine, stdout=asyncio.subprocess.PIPE
+        *command, env=os.environ | mine | {"PORT": str(port)}, stdout=asyncio.subprocess.PIPE
     )
     assert process.stdout is not None
     try:
@@ -344,10 +347,10 @@ async def test_documented_python_receiver_accepts_signed_callbacks_only(start_ap
             )
             == 401
         )
-        session_id = await opened(api, SHOP, callback_url=url)
+        session_id = await opened(api, None if is_dev else SHOP, callback_url=url)
         async with waiting_for("the receiver to print both events", lambda: process):
             assert (await process.stdout.readline()).decode().split() == ["session_ready", session_id]
-            await api.ask("DELETE", f"/sessions/{session_id}", headers={"Authorization": f"Bearer {SHOP}"})
+            await api.ask("DELETE", f"/sessions/{session_id}", headers=proof)
             assert (await process.stdout.readline()).decode().split() == ["session_ended", session_id]
     finally:
         process.kill()
