@@ -4,6 +4,7 @@ it is mounted, when it starts and when it ends, and `useAgent` shows the service
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from playwright.async_api import Page, expect
 
 from manager_agent.session.session import EndReason, Session, SessionState
 from scripts.client_generators import NODE
-from scripts.livekit_server import free_port
+from scripts.livekit_server import ROOT, free_port
 from service_kit import Service, SessionJob
 from service_kit.settings import ServiceSettings
 from tests.browser.conftest import Browse
@@ -44,6 +45,20 @@ def bundle(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     subprocess.run(command, cwd=NODE, check=True)
     return script
+
+
+@pytest.mark.usefixtures("bundle")
+def test_documented_react_component_is_made_of_what_the_packages_export() -> None:
+    [code] = re.findall(r"^```jsx\n(.*?)^```$", (ROOT / "docs" / "backends.md").read_text(), re.M | re.S)
+    command = (
+        NODE / "node_modules" / ".bin" / "esbuild",
+        "--bundle",
+        "--format=esm",
+        "--loader=jsx",
+        "--jsx=automatic",
+    )
+    done = subprocess.run(command, cwd=NODE, input=code, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 class ReactPage:

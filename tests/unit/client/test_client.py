@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,7 @@ from http_api.models.services import RegisterService
 from http_api.models.sessions import AddParticipant, CreateSession, UserGrants
 from http_api.problems.table import TYPE
 from manager_agent.session.session import EndReason, Session, User
+from scripts.livekit_server import ROOT
 
 pytestmark = pytest.mark.unit
 
@@ -138,3 +140,8 @@ def test_the_repr_of_a_client_shows_no_key() -> None:
 )
 def test_the_client_knows_every_field_that_the_server_takes(fields: type, body: type[Body]) -> None:
     assert set(fields.__annotations__) == set(body.model_fields)
+
+
+def test_every_method_of_the_client_is_documented() -> None:
+    documented = re.findall(r"`client\.(\w+)\(", (ROOT / "docs" / "api.md").read_text())
+    assert sorted(documented) == sorted(name for name in vars(Client) if not name.startswith("_"))
