@@ -39,15 +39,19 @@ class Figures:
 
 
 async def client(port: int, request: bytes, pause: float, until: float, waits: Waits) -> None:
-    """Send requests until the instant `until` of the monotonic clock."""
+    """Send requests until the instant `until` of the monotonic clock, but at least one."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    while (asked := time.monotonic()) < until:
+    asked = time.monotonic()
+    while True:
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
         length = LENGTH.search(head)
         await reader.readexactly(int(length[1]) if length else 0)
         waits.setdefault(int(head[9:12]), []).append(1_000 * (time.monotonic() - asked))
         await asyncio.sleep(pause)
+        asked = time.monotonic()
+        if asked >= until:
+            break
     writer.close()
 
 
