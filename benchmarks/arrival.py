@@ -26,7 +26,7 @@ from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
 from benchmarks.room_cost import DESIGNS, LEAN, OURS, ConnectionDesign, started
 from scripts.livekit_server import LiveKitServer
 
-TURNS, QUICK_TURNS = 20, 1
+TURNS, QUICK_TURNS = 15, 1
 CALLERS, QUICK_CALLERS = (1, 8), (1, 2)
 ROOMS, QUICK_ROOMS = 8, 2
 """Of a turn."""
