@@ -78,9 +78,9 @@ def _rows(table: FigureTable) -> Cells:
         "work": lambda figure: figure.work,
         "by": lambda figure: figure.by,
         "p50": lambda figure: amount(figure.value, figure.unit),
-        "x floor": lambda figure: ratio(table.compared(figure, Compared.RATIO)),
+        "x floor": lambda figure: floor_ratio(table, figure, Compared.RATIO),
         "p99": lambda figure: "" if figure.p99 is None else amount(figure.p99, figure.unit),
-        "p99 x floor": lambda figure: ratio(table.compared(figure, Compared.P99_RATIO)),
+        "p99 x floor": lambda figure: floor_ratio(table, figure, Compared.P99_RATIO),
         "spread": lambda figure: "" if figure.spread is None else f"{figure.spread:.0%}",
         "of": lambda figure: "" if figure.samples == 1 else f"{figure.samples:,}",
         GOAL_COLUMN: lambda figure: goal_cell(table, figure),
@@ -112,7 +112,7 @@ def _grid(table: FigureTable) -> Cells:
 def _grid_cell(table: FigureTable, figure: Figure | None) -> str:
     if figure is None:
         return NONE_MEASURED
-    compared = ratio(table.compared(figure, Compared.RATIO))
+    compared = floor_ratio(table, figure, Compared.RATIO)
     return f"{amount(figure.value, figure.unit)} ({compared})" if compared else amount(figure.value, figure.unit)
 
 
@@ -128,6 +128,11 @@ def ratio(value: float | None) -> str:
         return ""
     digits = 0 if value >= 99.5 else 1 if value >= 9.95 else 2 if value >= 0.0995 else 3
     return f"x {value:,.{digits}f}"
+
+
+def floor_ratio(table: FigureTable, figure: Figure, what: Compared) -> str:
+    """Empty for the floor itself."""
+    return "" if figure.by == figure.floor else ratio(table.compared(figure, what))
 
 
 def goal_cell(table: FigureTable, figure: Figure) -> str:
