@@ -157,6 +157,15 @@ async def test_form_chooses_the_default_profile_and_says_that_a_session_is_empty
         assert await run("test_session.js", script, form=empty | {"profile": profile}, known=known) == seen
 
 
+async def test_commands_to_copy_have_a_key_unless_none_is_needed(run: Run) -> None:
+    script = "[page.withKey('curl -s URL -H A -d B', given.caller)]"
+    [plain] = await run("curl.js", script, caller={"name": "dev"})
+    assert plain == "curl -s URL -H A -d B"
+    for caller in ({"name": "shop"}, None):
+        [keyed] = await run("curl.js", script, caller=caller)
+        assert keyed == 'curl -s URL -H "Authorization: Bearer $SESSION_MANAGER_API_KEY" -H A -d B'
+
+
 async def test_durations_are_formatted_with_fitting_precision(run: Run) -> None:
     told = {
         0: "0 ms", 999.4: "999 ms", 1_234: "1.23 s", 12_340: "12.3 s", 60_000: "1 min", 252_000: "4 min 12 s",

@@ -1,6 +1,7 @@
 // The registered services: state, load and remaining lease.
 import { html } from "./preact.js";
 import { Copyable } from "./copy.js";
+import { withKey } from "./curl.js";
 import { State } from "./marks.js";
 import { ReplicaList } from "./replicas.js";
 import { instant, read, span, useNow } from "./times.js";
@@ -16,7 +17,7 @@ export function ServiceList({ world }) {
     <div class="services">
       <h2 id="services-title">Registered services <span class="quiet number">${services?.length || ""}</span></h2>
       ${services === null && html`<${NoScope} />`}
-      ${services?.length === 0 && html`<${NoServices} />`}
+      ${services?.length === 0 && html`<${NoServices} caller=${world.caller} />`}
       ${services?.length > 0 && html`<${Table} services=${services} now=${now} />`}
       <${ReplicaList} world=${world} />
     </div>`;
@@ -28,14 +29,14 @@ const NoScope = () => html`
     <p>It lacks the scope <code>services</code>.</p>
   </div>`;
 
-const NoServices = () => html`
+const NoServices = ({ caller }) => html`
   <div class="empty">
     <h3>No services yet</h3>
     <p>
       Services register themselves or are defined in the SERVICES_FILE.${" "}
       <a href="docs#/services/microservices_register">Register one</a>:
     </p>
-    <${Copyable} text=${CURL} label="Copy the command" />
+    <${Copyable} text=${withKey(CURL, caller)} label="Copy the command" />
   </div>`;
 
 const Table = ({ services, now }) => html`

@@ -1,6 +1,7 @@
 // The list of sessions, filtered by state and text.
 import { html, useMemo } from "./preact.js";
 import { Copyable } from "./copy.js";
+import { withKey } from "./curl.js";
 import { Mark, State } from "./marks.js";
 import { sessionAt, START } from "./routes.js";
 import { Rows } from "./rows.js";
@@ -29,7 +30,7 @@ export function SessionList({ world, chosen, filter, setFilter }) {
       <h2 id="list-title" class="unseen">Sessions</h2>
       <${Filter} counts=${world.counts} filter=${filter} setFilter=${setFilter} />
       <p class="list-count">${capital(countOf(found.length, all.length, world.isCut))}</p>
-      ${all.length === 0 && html`<${NoSessions} needsKey=${world.caller?.name !== "dev"} />`}
+      ${all.length === 0 && html`<${NoSessions} caller=${world.caller} />`}
       ${all.length > 0 && found.length === 0 && html`
         <div class="empty">
           <p>None of the ${world.isCut ? "newest " : ""}${plural(all.length, "session")} matches.</p>
@@ -116,14 +117,13 @@ function Services({ services }) {
 const describe = (service) =>
   `${nameOf(service)}: ${service.state}${service.reason ? `, ${inWords(WHY_NOT_READY, service.reason)}` : ""}`;
 
-function NoSessions({ needsKey }) {
-  const curl = needsKey ? CURL.replace(" -H", " -H 'Authorization: Bearer YOUR-KEY' -H") : CURL;
+function NoSessions({ caller }) {
   return html`
     <div class="empty">
       <h3>No sessions yet</h3>
       <p>
         New sessions appear here. <a href=${START}>Start a test session</a>, or create one with curl:
       </p>
-      <${Copyable} text=${curl} label="Copy the command" />
+      <${Copyable} text=${withKey(CURL, caller)} label="Copy the command" />
     </div>`;
 }
