@@ -37,8 +37,8 @@ def linked_files(page: Path) -> set[Path]:
 def build(site: Path, root: Path = ROOT) -> None:
     """Build the site into this folder.
 
-    Raises SiteNotBuilt for a link, an anchor or an entry of the navigation that leads nowhere, and for a page that is
-    not in the navigation. Raises PrerequisiteMissing."""
+    Raises SiteNotBuilt for a link, an anchor or an entry of the navigation that leads nowhere. Raises
+    PrerequisiteMissing."""
     program = tools.program("mkdocs")
     pages = documents(root)
     with TemporaryDirectory(prefix="documents-") as folder:
