@@ -29,6 +29,8 @@ ROOMS, QUICK_ROOMS = 1_000, 4
 AGENTS_ROOMS, QUICK_AGENTS_ROOMS = 50, 2
 PATIENCE, QUICK_PATIENCE = 30.0, 20.0
 """Seconds without a further arrival after which the others are lost."""
+COMPARABLE = 0.9
+"""The share of the rooms whose manager must come for a rate to be compared."""
 BY_DISPATCH = "process", "thread", "openrtc"
 """The designs with livekit-agents."""
 
@@ -119,7 +121,8 @@ def main() -> None:
         bursts = run(measure(asked.rooms, asked.agents, asked.patience, Path(folder)))
     compared = [one for one in bursts if one.design.name not in BY_DISPATCH]
     found = ", ".join(f"{one.design.title}: {len(one.after)} of {one.asked}" for one in compared)
-    check = WorkCheck("each room has its manager", not any(one.lost for one in compared), found)
+    nearly_all = all(len(one.after) >= COMPARABLE * one.asked for one in compared)
+    check = WorkCheck("nearly all rooms have their manager, or the rates say nothing", nearly_all, found)
     command.finish(table(bursts), checks=[check])
 
 

@@ -21,7 +21,7 @@ class ListedBenchmark:
 BENCHMARKS = (
     ListedBenchmark("process_start", 2),
     ListedBenchmark("room_cost", 5.5),
-    ListedBenchmark("arrival", 1.5),
+    ListedBenchmark("arrival", 2),
     ListedBenchmark("burst", 4),
     ListedBenchmark("join_latency", 1.5),
     ListedBenchmark("signals", 1),
@@ -32,7 +32,7 @@ BENCHMARKS = (
     ListedBenchmark("change_rate", 0.5, is_short=True),
     ListedBenchmark("watching", 0.5, is_short=True),
     ListedBenchmark("recorded_answer", 0.5),
-    ListedBenchmark("recovery", 1.5),
+    ListedBenchmark("recovery", 2),
     ListedBenchmark("room_growth", 1.5),
     ListedBenchmark("store_growth", 1, is_short=True),
     ListedBenchmark("request_growth", 1.5),
