@@ -230,8 +230,7 @@ def json_answer(json: str, status: HTTPStatus = HTTPStatus.OK, **headers: str) -
     return web.Response(
         status=status,
         body=json.encode(),
-        content_type="application/json",
-        headers={"Cache-Control": "no-store", **named},
+        headers={"Cache-Control": "no-store", **named, "Content-Type": "application/json"},
     )
 
 

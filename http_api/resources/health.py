@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 from aiohttp import web
 
@@ -12,14 +13,16 @@ from http_api.errors import MissingScope, Unready
 from http_api.limits.rate_limits import identify
 from http_api.models.health import Alive, Health, Proven, Ready, RedisView, ReplicaView
 from http_api.models.queries import HealthQuery
-from http_api.models.responses import answer
+from http_api.models.responses import answer, json_answer
 from http_api.observability.upstreams import REDIS, UPSTREAMS
 from http_api.protocol.bodies import read_query
 from http_api.replica import replica_status
 from http_api.stopping import IS_STOPPING, STOPPING
 from manager_agent.messages import rfc3339
+from manager_agent.replicas.lease import ReplicaInfo
 
 SHARED_STATE_DIR = "another process writes to this one's STATE_DIR: processes of two LiveKit servers need one each"
+ALIVE = Alive().model_dump_json()
 PROBING = frozenset({Scope.ADMIN, Scope.METRICS})
 
 
@@ -29,7 +32,7 @@ async def health(request: web.Request) -> web.Response:
     With `?deep=true` it runs a probe, which creates a room and requires the scope `admin` or `metrics`: 503 if sessions
     can't be created.
     """
-    if read_query(request, HealthQuery).deep:
+    if request.query_string and read_query(request, HealthQuery).deep:
         principal = await identify(request)
         if not principal.scopes & PROBING:
             raise MissingScope(*sorted(PROBING))
@@ -38,19 +41,33 @@ async def health(request: web.Request) -> web.Response:
         proof = await request.app[PROBE].run()
         webhooks: Literal["arrived", "none came"] = "arrived" if proof.webhooks_arrive else "none came"
         return answer(Proven(took_ms=round(proof.took * 1000), webhooks=webhooks))
-    registered = request.app[AGENT].registered
-    recovery = request.app[RECOVERY]
-    status = replica_status(request.app)
-    return answer(
-        Health(
-            manager_agent="registered" if registered else "not registered",
-            recovery="complete" if recovery.is_complete else "under way",
-            unreadable_rooms=len(recovery.unreadable),
-            redis=_redis(request.app),
-            replica_id=None if status is None else status.own_id,
-            replicas=() if status is None else tuple(ReplicaView.of(one, status.leader) for one in status.replicas),
-        )
+    app = request.app
+    recovery, status = app[RECOVERY], replica_status(app)
+    replicas = None if status is None else _Replicas(status.own_id, status.leader, tuple(status.replicas))
+    return json_answer(
+        _health_json(app[AGENT].registered, recovery.is_complete, len(recovery.unreadable), _redis(app), replicas)
     )
+
+
+class _Replicas(NamedTuple):
+    own_id: str
+    leader: str
+    all: tuple[ReplicaInfo, ...]
+
+
+@lru_cache(maxsize=1)
+def _health_json(
+    is_registered: bool, is_recovered: bool, unreadable_rooms: int, redis: RedisView | None, replicas: _Replicas | None
+) -> str:
+    """The body, which is the same for nearly all who ask, again and again."""
+    return Health(
+        manager_agent="registered" if is_registered else "not registered",
+        recovery="complete" if is_recovered else "under way",
+        unreadable_rooms=unreadable_rooms,
+        redis=redis,
+        replica_id=None if replicas is None else replicas.own_id,
+        replicas=() if replicas is None else tuple(ReplicaView.of(one, replicas.leader) for one in replicas.all),
+    ).model_dump_json()
 
 
 def _redis(app: web.Application) -> RedisView | None:
@@ -65,7 +82,7 @@ async def livez(_: web.Request) -> web.Response:
 
     It only shows that the event loop runs, because a restart would not fix any other failure.
     """
-    return answer(Alive())
+    return json_answer(ALIVE)
 
 
 async def readyz(request: web.Request) -> web.Response:

@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable
 
 import aiohttp
 import pytest
+from pydantic import BaseModel
 
+from http_api.models.health import Health
 from http_api.observability.logs.recent import RECENT_LOGS
 from http_api.observability.upstreams import UPSTREAMS
 from http_api.server import serving
@@ -33,6 +35,22 @@ async def test_server_is_alive_but_not_ready_before_the_agent_registers(api: Api
     assert (status, headers["Retry-After"]) == (503, "2")
     api.agent.is_registered = True
     assert (await api.ask("GET", "//readyz"))[0] == 200
+
+
+async def test_health_is_rendered_anew_only_if_it_has_changed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    rendered: list[str] = []
+
+    def render(self: Health) -> str:
+        rendered.append(self.manager_agent)
+        return BaseModel.model_dump_json(self)
+
+    monkeypatch.setattr(Health, "model_dump_json", render)
+    for api.agent.is_registered in (False, False, True, True, True, False):
+        wanted = "registered" if api.agent.is_registered else "not registered"
+        status, _, health = await api.ask("GET", "//health")
+        assert (status, health["manager_agent"]) == (200, wanted)
+    assert rendered[-2:] == ["registered", "not registered"]
+    assert len(rendered) <= 3
 
 
 async def test_process_whose_records_another_one_writes_is_not_ready(api: Api) -> None:
