@@ -14,10 +14,13 @@ _HEADER = urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').rstrip(b"=")
 
 class JwtSigner:
     def __init__(self, secret: str) -> None:
-        self._secret = secret.encode()
+        self._keyed = hmac.new(secret.encode(), digestmod="sha256")
+        """To be copied: with the key, it has half of the work behind it."""
 
     def signed(self, payload: bytes) -> str:
         """The JWT with these claims, as JSON."""
         signed = b".".join((_HEADER, urlsafe_b64encode(payload).rstrip(b"=")))
-        signature = urlsafe_b64encode(hmac.digest(self._secret, signed, "sha256")).rstrip(b"=")
+        mac = self._keyed.copy()
+        mac.update(signed)
+        signature = urlsafe_b64encode(mac.digest()).rstrip(b"=")
         return b".".join((signed, signature)).decode()
