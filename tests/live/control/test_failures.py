@@ -145,8 +145,11 @@ async def test_late_join_of_an_older_attempt_is_removed(stack: Stack) -> None:
     assert {(each["service_id"], each["attempt"]) for each in removed} == {(chosen.service_id, 1)}
     again = await stack.until(session["session_id"], lambda s: not any(o.presence.here for o in s.stale_participants))
     assert timelines(again) == timelines(ready)
-    names = [p.identity for p in await stack.participants(session["room_name"])]
-    assert set(names) == {ready.manager.identity, new.invites[0].identity}
+    await eventually(
+        "the manager and the new service alone",
+        lambda: stack.participants(session["room_name"]),
+        lambda here: {one.identity for one in here} == {ready.manager.identity, new.invites[0].identity},
+    )
 
 
 async def test_service_that_never_signals_ready_is_named_in_the_problem(start_stack: StartStack, site: Site) -> None:
