@@ -1,4 +1,5 @@
-"""Pagination: newest first, with a cursor that stays valid while sessions are added and removed. PURE."""
+"""Pagination: newest first, as session ids sort by creation time, with a cursor that stays valid while sessions are
+added and removed. PURE."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import base64
 import binascii
 import re
 from collections.abc import Iterable
+from itertools import islice
 
 from http_api.models.field_types import wrong
 from manager_agent.session.session import Session
@@ -15,13 +17,12 @@ LIMIT_MAX = 200
 SESSION_ID = re.compile(r"ses_[0-9A-Z]{26}")
 
 
-def page(sessions: Iterable[Session], *, limit: int, after: str | None) -> tuple[list[Session], str | None]:
-    """One page: at most `limit` sessions, newest first, starting after the session id `after`, and the cursor of the
-    next page (None on the last page). Session ids sort by creation time."""
-    rest = [session for session in sessions if after is None or session.session_id < after]
-    rest.sort(key=lambda session: session.session_id, reverse=True)
-    shown = rest[:limit]
-    return shown, write_cursor(shown[-1].session_id) if len(rest) > limit else None
+def page(sessions: Iterable[Session], limit: int) -> tuple[list[Session], str | None]:
+    """One page: at most `limit` of these sessions, which are in the order of the list and looked at no further than
+    that, and the cursor of the next page (None on the last page)."""
+    found = list(islice(sessions, limit + 1))
+    shown = found[:limit]
+    return shown, write_cursor(shown[-1].session_id) if len(found) > limit else None
 
 
 def write_cursor(session_id: str) -> str:

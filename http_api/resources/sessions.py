@@ -120,8 +120,8 @@ async def list_all(request: web.Request) -> web.Response:
     """
     asked, principal = read_query(request, ListSessions), request[PRINCIPAL]
     refuse_while_recovering(request)
-    sessions = (s for s in request.app[STORE].list() if principal.sees(s.owner) and _fits(s, asked))
-    shown, cursor = page(sessions, limit=asked.limit, after=asked.cursor)
+    sessions = request.app[STORE].newest(before=asked.cursor)
+    shown, cursor = page((s for s in sessions if principal.sees(s.owner) and _fits(s, asked)), asked.limit)
     return await answer_list(SessionList(sessions=[], next_cursor=cursor), "sessions", map(SessionView.json_of, shown))
 
 

@@ -62,5 +62,8 @@ class ForwardingStore:
     def list(self) -> Iterator[Session]:
         return self._store.list()
 
+    def newest(self, before: str | None = None) -> Iterator[Session]:
+        return self._store.newest(before)
+
     def in_use(self, service_id: str) -> int:
         return self._store.in_use(service_id)

@@ -7,6 +7,7 @@ as Redis says.
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 
 import structlog
@@ -48,6 +49,7 @@ class Mirror:
         self._quarantined: dict[str, float] = {}
         """When the names of forgotten sessions' rooms are free again, oldest first."""
         self._sessions: dict[str, Session] = {}
+        self._sorted_ids: list[str] = []
         self._waiters: dict[str, set[asyncio.Future[None]]] = {}
         """A future for each caller that waits for the next change of a session."""
         self._by_room: dict[str, str] = {}
@@ -70,13 +72,16 @@ class Mirror:
             if session.is_cleaned_up and not (before and before.is_cleaned_up):
                 self._ended.add(session.owner, session.session_id)
             self._sessions[session.session_id] = session
-            if before is None and has_name:
-                self._by_room[session.room_name] = session.session_id
+            if before is None:
+                insort(self._sorted_ids, session.session_id)
+                if has_name:
+                    self._by_room[session.room_name] = session.session_id
         self.wake(change.session_id)
         self._tell(change)
 
     def _remove(self, session: Session) -> None:
         del self._sessions[session.session_id]
+        del self._sorted_ids[bisect_left(self._sorted_ids, session.session_id)]
         self._ended.discard(session.owner, session.session_id)
         if self._by_room.get(session.room_name) == session.session_id:
             del self._by_room[session.room_name]
@@ -155,6 +160,10 @@ class Mirror:
 
     def list(self) -> Iterator[Session]:
         return iter(list(self._sessions.values()))
+
+    def newest(self, before: str | None = None) -> Iterator[Session]:
+        end = len(self._sorted_ids) if before is None else bisect_left(self._sorted_ids, before)
+        return (self._sessions[self._sorted_ids[nth]] for nth in range(end - 1, -1, -1))
 
     @property
     def waiters(self) -> int:

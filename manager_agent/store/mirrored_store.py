@@ -44,6 +44,9 @@ class MirroredStore:
     def list(self) -> Iterator[Session]:
         return self._mirror.list()
 
+    def newest(self, before: str | None = None) -> Iterator[Session]:
+        return self._mirror.newest(before)
+
     def in_use(self, service_id: str) -> int:
         return self._mirror.counts.in_use(service_id)
 

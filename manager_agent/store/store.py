@@ -158,6 +158,10 @@ class Store(Protocol):
     def list(self) -> Iterator[Session]:
         """Every session, oldest first."""
 
+    def newest(self, before: str | None = None) -> Iterator[Session]:
+        """Every session with an id before this one, by its id, the latest first. Look no further than is needed, and
+        only until the next change of any session."""
+
     def in_use(self, service_id: str) -> int:
         """The number of live sessions that have reserved this service: from its selection until the session is over."""
 

@@ -17,6 +17,8 @@ from manager_agent.registry.selection import InstanceStatus
 from manager_agent.registry.services import RegisteredService
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session, User
+from manager_agent.store.memory import MemoryStore
+from manager_agent.store.store import Store
 from manager_agent.ulids import new_ulid
 from tests.unit import sessions as given
 
@@ -133,12 +135,20 @@ def some_sessions(count: int) -> list[Session]:
     return [Session(session_id, session_id, User("alice"), 0.0) for session_id in ids]
 
 
-def test_pages_show_every_session_once_and_newest_first() -> None:
+async def stored(*sessions: Session) -> Store:
+    store = MemoryStore(lambda: 0.0)
+    for session in sessions:
+        await store.add(session)
+    return store
+
+
+async def test_pages_show_every_session_once_and_newest_first() -> None:
     sessions = some_sessions(7)
+    store = await stored(*reversed(sessions))
     seen: list[Session] = []
     after = None
     for expected in (3, 3, 1):
-        shown, cursor = page(sessions, limit=3, after=after)
+        shown, cursor = page(store.newest(after), 3)
         assert len(shown) == expected
         seen += shown
         after = cursor and read_cursor(cursor)
@@ -146,17 +156,25 @@ def test_pages_show_every_session_once_and_newest_first() -> None:
     assert seen == sessions[::-1]
 
 
-def test_paging_is_stable_while_sessions_come_and_go() -> None:
+async def test_paging_is_stable_while_sessions_come_and_go() -> None:
     sessions = some_sessions(6)
-    _, cursor = page(sessions[:5], limit=2, after=None)
+    store = await stored(*sessions[:5])
+    _, cursor = page(store.newest(), 2)
     assert cursor is not None
-    without_the_last_shown_and_with_a_newer_one = [*sessions[:3], sessions[4], sessions[5]]
-    shown, _ = page(without_the_last_shown_and_with_a_newer_one, limit=2, after=read_cursor(cursor))
+    await store.remove(sessions[3].session_id)  # the last one shown
+    await store.add(sessions[5])
+    shown, _ = page(store.newest(read_cursor(cursor)), 2)
     assert shown == [sessions[2], sessions[1]]
 
 
 def test_a_full_last_page_has_no_cursor() -> None:
-    assert page(some_sessions(2), limit=2, after=None)[1] is None
+    assert page(some_sessions(2), 2)[1] is None
+
+
+def test_a_page_looks_at_one_session_more_than_it_shows() -> None:
+    sessions = iter(some_sessions(10))
+    page(sessions, 3)
+    assert len(list(sessions)) == 6
 
 
 def test_a_cursor_contains_only_what_it_needs() -> None:

@@ -53,6 +53,17 @@ async def test_a_session_is_found_by_its_id_and_by_its_room(store: Store) -> Non
     assert store.in_room("another") is None
 
 
+async def test_sessions_are_found_from_the_newest_id_on(store: Store) -> None:
+    for n in (2, 0, 4, 1, 3):
+        await store.add(another(f"s{n}", f"room-{n}"))
+    await store.remove("s3")
+    assert [session.session_id for session in store.newest()] == ["s4", "s2", "s1", "s0"]
+    assert [session.session_id for session in store.newest(before="s2")] == ["s1", "s0"]
+    assert [session.session_id for session in store.newest(before="s3")] == ["s2", "s1", "s0"]
+    await store.update("s1", given.created()[0])
+    assert next(store.newest(before="s2")) is store.get("s1")
+
+
 async def test_sessions_are_listed_oldest_first(store: Store) -> None:
     """Sessions may change while the list is read."""
     for n in range(5):
