@@ -15,7 +15,8 @@ import time
 from aiohttp import web
 from livekit import rtc
 
-from benchmarks.child import commands, say
+from benchmarks.child import say
+from benchmarks.served import served_until_closed
 from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.messages import TOPIC
 
@@ -30,12 +31,7 @@ async def serve(url: str, token: str, port: int) -> None:
     await room.connect(url, token, rtc.RoomOptions(auto_subscribe=False))
     room.local_participant.register_rpc_method(TOPIC, answer_rpc)
     app.router.add_post("/ready", answer_request)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    async for _ in commands():
-        pass
-    await runner.cleanup()
+    await served_until_closed(app, port)
     await room.disconnect()
 
 

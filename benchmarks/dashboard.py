@@ -7,7 +7,6 @@ page with as many rows, whose text a script changes as often: what the browser i
 from __future__ import annotations
 
 import asyncio
-import io
 import sys
 import time
 from collections.abc import Sequence
@@ -19,16 +18,9 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from benchmarks.command import BenchmarkCommand
-from benchmarks.longest_step import NoAgent, NoReconciler, OnlyProcess, QuickRooms
-from benchmarks.request_growth import fill
+from benchmarks.filled_api import an_api
 from benchmarks.result import Figure, FigureTable, Goal, WorkCheck
 from benchmarks.store_growth import change_in
-from http_api.bootstrap import ComponentTypes, compose
-from http_api.observability import logs
-from http_api.observability.sinks import LogSinks
-from http_api.server import serving
-from http_api.settings.secret_values import secret_values
-from http_api.settings.settings import DevSettings
 from manager_agent.store.memory import MemoryStore
 from scripts import browser
 from scripts.livekit_server import free_port
@@ -110,18 +102,6 @@ async def measure(sessions: int, rounds: int, seconds: float) -> Sequence[ShownP
         if changing.done():
             await changing  # it failed
     return pages
-
-
-async def an_api(sessions: int, stack: AsyncExitStack) -> tuple[int, MemoryStore]:
-    """Returns its port and its store, with so many sessions."""
-    settings = DevSettings(_env_file=None, server_port=free_port(), sessions_max=1_000_000, log_level="error")
-    logs.configure(dev=False, level="error", secrets=secret_values(settings), stream=io.StringIO(), sinks=())
-    types = ComponentTypes(acting=OnlyProcess, rooms=QuickRooms, agent=NoAgent, reconciler=NoReconciler)
-    parts = compose(settings, LogSinks(), types=types)
-    await stack.enter_async_context(serving(parts))
-    assert isinstance(parts.store, MemoryStore)
-    await fill(parts.store, sessions)
-    return settings.server_port, parts.store
 
 
 async def bare_page(rows: int, stack: AsyncExitStack) -> str:

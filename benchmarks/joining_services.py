@@ -17,7 +17,8 @@ import warnings
 from aiohttp import web
 from livekit import rtc
 
-from benchmarks.child import commands, say
+from benchmarks.child import say
+from benchmarks.served import served_until_closed
 from manager_agent.livekit.ffi import disable_log_capture
 
 OPTIONS = rtc.RoomOptions(auto_subscribe=False)
@@ -49,12 +50,7 @@ async def serve(port: int) -> None:
     """Serve until stdin is closed."""
     app, services = web.Application(), JoiningServices()
     app.router.add_post("/{service}", services.receive)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    async for _ in commands():
-        pass
-    await runner.cleanup()
+    await served_until_closed(app, port)
 
 
 if __name__ == "__main__":

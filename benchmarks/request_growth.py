@@ -9,30 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import io
 import json
 import sys
 import time
 from asyncio import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from functools import reduce
 
 from benchmarks.command import BenchmarkCommand
-from benchmarks.longest_step import NoAgent, NoReconciler, OnlyProcess, QuickRooms
+from benchmarks.filled_api import an_api
 from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
-from benchmarks.watching import SERVICES, a_course
-from http_api.access.principals import DEVELOPER
-from http_api.bootstrap import ComponentTypes, compose
-from http_api.observability import logs
-from http_api.observability.sinks import LogSinks
-from http_api.server import serving
-from http_api.settings.secret_values import secret_values
-from http_api.settings.settings import DevSettings
-from manager_agent.session.session import Session, User
-from manager_agent.session.transitions import apply
-from manager_agent.store.store import Store
-from scripts.livekit_server import free_port
 
 SIZES, QUICK_SIZES = (1_000, 10_000, 100_000), (10, 20)
 ROUNDS, QUICK_ROUNDS = 5, 1
@@ -46,16 +32,6 @@ PATHS = {
     "GET /sessions?limit=20": ("GET", "/api/v1/sessions?limit=20"),
     "GET /health": ("GET", "/health"),
 }
-
-
-async def fill(store: Store, sessions: int) -> None:
-    """Sessions that are ready, without their control loops: they do nothing on their own."""
-    now = time.time()
-    ready = list(a_course(now))[:-3]
-    for number in range(sessions):
-        name = f"ses_{number:026}"
-        asked = Session(name, name, User("alice"), now, SERVICES, owner=DEVELOPER.name)
-        await store.add(reduce(apply, ready, asked))
 
 
 async def cost_us(port: int, method: str, path: str, seconds: float) -> tuple[float, set[str]]:
@@ -82,7 +58,7 @@ async def measure(sizes: Sequence[int], rounds: int, seconds: float) -> tuple[Co
     costs: Costs = {work: {size: [] for size in sizes} for work in PATHS}
     statuses = set[str]()
     async with AsyncExitStack() as stack:
-        ports = {size: await an_api(size, stack) for size in sizes}
+        ports = {size: (await an_api(size, stack))[0] for size in sizes}
         gc.collect()
         gc.freeze()  # as the server does
         for number in range(rounds + 1):
@@ -93,17 +69,6 @@ async def measure(sizes: Sequence[int], rounds: int, seconds: float) -> tuple[Co
                     if number:
                         costs[work][size].append(us)
     return costs, statuses
-
-
-async def an_api(sessions: int, stack: AsyncExitStack) -> int:
-    """Returns its port."""
-    settings = DevSettings(_env_file=None, server_port=free_port(), sessions_max=1_000_000, log_level="error")
-    logs.configure(dev=False, level="error", secrets=secret_values(settings), stream=io.StringIO(), sinks=())
-    types = ComponentTypes(acting=OnlyProcess, rooms=QuickRooms, agent=NoAgent, reconciler=NoReconciler)
-    parts = compose(settings, LogSinks(), types=types)
-    await stack.enter_async_context(serving(parts))
-    await fill(parts.store, sessions)
-    return settings.server_port
 
 
 def table(costs: Costs) -> FigureTable:

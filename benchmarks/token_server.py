@@ -17,8 +17,8 @@ import aiohttp
 from aiohttp import web
 from livekit import api
 
-from benchmarks.child import commands
 from benchmarks.one_service import KEY, SECRET, token
+from benchmarks.served import served_until_closed
 
 
 class HastyTokens:
@@ -57,12 +57,7 @@ async def serve(port: int, url: str, endpoints: Sequence[str]) -> None:
     app = web.Application()
     async with api.LiveKitAPI(url, KEY, SECRET) as livekit, aiohttp.ClientSession() as http:
         app.router.add_post("/", HastyTokens(livekit, url, http, endpoints).give)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        async for _ in commands():
-            pass
-        await runner.cleanup()
+        await served_until_closed(app, port)
 
 
 if __name__ == "__main__":
