@@ -12,6 +12,7 @@ from pathlib import Path
 from aiohttp import web
 from livekit import api
 
+from benchmarks.one_service import listening
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 
 KEY, SECRET = "devkey", "secret"
@@ -45,18 +46,10 @@ class Arrivals:
 @asynccontextmanager
 async def livekit_server(folder: Path, arrivals: Arrivals) -> AsyncIterator[LiveKitServer]:
     """Run a server that sends its webhooks to `arrivals`."""
-    app, port = web.Application(), free_port()
-    app.router.add_post("/", arrivals.receive)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, "127.0.0.1", port).start()
+    async with listening(arrivals.receive) as webhook_url:
         binary, log = await asyncio.to_thread(find_or_build), folder / "livekit-server.log"
-        webhook_url = f"http://127.0.0.1:{port}/"
         async with LiveKitServer(binary, port=free_port(), webhook_url=webhook_url, log=log) as server:
             yield server
-    finally:
-        await runner.cleanup()
 
 
 async def delete_rooms(url: str) -> None:

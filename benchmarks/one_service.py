@@ -26,7 +26,7 @@ def environment(livekit_url: str, port: int) -> dict[str, str]:
 
 @asynccontextmanager
 async def listening(receive: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[str]:
-    """Serve the endpoint of the service that all sessions require. Yields its URL."""
+    """Serve the endpoint of a service, or of another receiver of POST requests. Yields its URL."""
     app, port = web.Application(), free_port()
     app.router.add_post("/", receive)
     runner = web.AppRunner(app, access_log=None)
