@@ -18,13 +18,12 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from benchmarks.arrivals import Arrivals, delete_rooms, livekit_server
+from benchmarks.arrivals import Arrivals, delete_rooms
 from benchmarks.child import Child, run
 from benchmarks.command import BenchmarkCommand
 from benchmarks.measuring import footprint
 from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
-from benchmarks.room_cost import DESIGNS, LEAN, OURS, ConnectionDesign, started
-from scripts.livekit_server import LiveKitServer
+from benchmarks.room_cost import DESIGNS, LEAN, OURS, ConnectionDesign, started_with_server
 
 TURNS, QUICK_TURNS = 15, 1
 CALLERS, QUICK_CALLERS = (1, 8), (1, 2)
@@ -40,6 +39,7 @@ SOON, STEADY = Goal(of=Compared.RATIO, most=1.3), Goal(of=Compared.P99_TO_MEDIAN
 class ArrivalCase:
     design: ConnectionDesign
     child: Child
+    livekit_url: str
     numbers: count[int] = field(default_factory=count)
     ms: dict[int, list[float]] = field(default_factory=dict)
     """From the request for a room until its manager was in it, by the number of callers."""
@@ -68,28 +68,25 @@ class ArrivalCase:
 async def measure(turns: int, rooms: int, callers: Sequence[int], settle: float, folder: Path) -> Sequence[ArrivalCase]:
     arrivals = Arrivals()
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(livekit_server(folder, arrivals))
         cases = []
         for design in COMPARED:
-            child = await stack.enter_async_context(started(design, server.url, folder))
+            child, url = await stack.enter_async_context(started_with_server(design, arrivals, folder))
             await child.ready()
-            cases.append(ArrivalCase(design, child))
+            cases.append(ArrivalCase(design, child, url))
         for case in cases:  # the first rooms load what all share
-            await turn(case, server, arrivals, max(callers), max(callers), settle)
+            await turn(case, arrivals, max(callers), max(callers), settle)
             case.ms.clear()
             case.cpu_ms.clear()
         for _ in range(turns):
             for at_a_time in callers:
                 for case in cases:
-                    await turn(case, server, arrivals, max(rooms, at_a_time), at_a_time, settle)
+                    await turn(case, arrivals, max(rooms, at_a_time), at_a_time, settle)
         return cases
 
 
-async def turn(
-    case: ArrivalCase, server: LiveKitServer, arrivals: Arrivals, rooms: int, callers: int, settle: float
-) -> None:
+async def turn(case: ArrivalCase, arrivals: Arrivals, rooms: int, callers: int, settle: float) -> None:
     await case.child.meanwhile(case.turn(arrivals, rooms, callers))
-    await delete_rooms(server.url)
+    await delete_rooms(case.livekit_url)
     await asyncio.sleep(settle)
 
 

@@ -6,10 +6,11 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from aiohttp import web
+import aiohttp
+from aiohttp import hdrs, web
 from livekit import api
 
 from benchmarks.one_service import listening
@@ -34,22 +35,36 @@ class Arrivals:
         except TimeoutError:
             return None
 
-    async def receive(self, request: web.Request) -> web.Response:
-        at, webhook = time.monotonic(), json.loads(await request.read())
-        if webhook["event"] == "participant_joined":
-            arrival = self._rooms.get(webhook["room"]["name"])
+    def receive(self, webhook: bytes) -> None:
+        at, told = time.monotonic(), json.loads(webhook)
+        if told["event"] == "participant_joined":
+            arrival = self._rooms.get(told["room"]["name"])
             if arrival and not arrival.done():
                 arrival.set_result(at)
-        return web.Response()
 
 
 @asynccontextmanager
-async def livekit_server(folder: Path, arrivals: Arrivals) -> AsyncIterator[LiveKitServer]:
-    """Run a server that sends its webhooks to `arrivals`."""
-    async with listening(arrivals.receive) as webhook_url:
-        binary, log = await asyncio.to_thread(find_or_build), folder / "livekit-server.log"
-        async with LiveKitServer(binary, port=free_port(), webhook_url=webhook_url, log=log) as server:
-            yield server
+async def livekit_server(
+    folder: Path, arrivals: Arrivals, manager_port: int | None = None
+) -> AsyncIterator[LiveKitServer]:
+    """Run a server whose webhooks tell `arrivals`, and are passed on to the session manager on this port, if any."""
+    manager_url = f"http://127.0.0.1:{manager_port}/livekit/webhook"
+    async with aiohttp.ClientSession() as http:
+
+        async def receive(request: web.Request) -> web.Response:
+            webhook = await request.read()
+            arrivals.receive(webhook)
+            if manager_port is not None:
+                signature = {name: request.headers[name] for name in (hdrs.AUTHORIZATION, hdrs.CONTENT_TYPE)}
+                with suppress(aiohttp.ClientError):  # it is killed before the server
+                    async with http.post(manager_url, data=webhook, headers=signature):
+                        pass
+            return web.Response()
+
+        async with listening(receive) as webhook_url:
+            binary, log = await asyncio.to_thread(find_or_build), folder / f"livekit-server-{manager_port}.log"
+            async with LiveKitServer(binary, port=free_port(), webhook_url=webhook_url, log=log) as server:
+                yield server
 
 
 async def delete_rooms(url: str) -> None:

@@ -18,12 +18,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.arrivals import Arrivals, delete_rooms, livekit_server
+from benchmarks.arrivals import Arrivals
 from benchmarks.child import Child, ChildEnded, run
 from benchmarks.command import BenchmarkCommand
 from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
-from benchmarks.room_cost import BARE, DESIGNS, LEAN, OURS, ConnectionDesign, available, started
-from scripts.livekit_server import LiveKitServer
+from benchmarks.room_cost import BARE, DESIGNS, LEAN, OURS, ConnectionDesign, available, started_with_server
 
 ROOMS, QUICK_ROOMS = 1_000, 4
 AGENTS_ROOMS, QUICK_AGENTS_ROOMS = 50, 2
@@ -72,21 +71,18 @@ async def burst(design: ConnectionDesign, child: Child, arrivals: Arrivals, room
 
 
 async def measure(rooms: int, agents: int, patience: float, folder: Path) -> list[Burst]:
-    arrivals, bursts = Arrivals(), []
-    async with livekit_server(folder, arrivals) as server:
-        for design in available(one for one in DESIGNS if one.title != BARE):
-            count = min(rooms, agents) if design.name in BY_DISPATCH else rooms
-            Console(stderr=True).print(f"{design.title}: {count} rooms ...")
-            bursts.append(await of_design(design, server, arrivals, count, patience, folder))
-            await delete_rooms(server.url)
+    bursts = []
+    for design in available(one for one in DESIGNS if one.title != BARE):
+        count = min(rooms, agents) if design.name in BY_DISPATCH else rooms
+        Console(stderr=True).print(f"{design.title}: {count} rooms ...")
+        bursts.append(await of_design(design, count, patience, folder))
     return bursts
 
 
-async def of_design(
-    design: ConnectionDesign, server: LiveKitServer, arrivals: Arrivals, rooms: int, patience: float, folder: Path
-) -> Burst:
+async def of_design(design: ConnectionDesign, rooms: int, patience: float, folder: Path) -> Burst:
     """A design whose process ends by itself has lost all of its rooms: no manager is in them."""
-    async with started(design, server.url, folder) as child:
+    arrivals = Arrivals()
+    async with started_with_server(design, arrivals, folder) as (child, _):
         try:
             return await child.meanwhile(burst(design, child, arrivals, rooms, patience))
         except ChildEnded as error:

@@ -8,6 +8,7 @@ Each manager is hidden, publishes nothing and subscribes to nothing: it is only 
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import logging
 import sys
@@ -24,8 +25,8 @@ from http_api.observability import logs
 from http_api.server import serving
 from http_api.settings.settings import DevSettings
 from manager_agent.livekit.ffi import disable_log_capture
+from manager_agent.livekit.join_slots import JOINS_AT_ONCE
 from manager_agent.session.session import Limits, Session, User
-from scripts.livekit_server import free_port
 
 if TYPE_CHECKING:
     from livekit.agents import AgentServer, JobContext
@@ -38,6 +39,7 @@ LONG = Limits(user_join_timeout=3_600)
 Entrypoint = Callable[["JobContext"], Awaitable[None]]
 UNSUBSCRIBED = rtc.RoomOptions(auto_subscribe=False)
 OPENRTC_SESSIONS = 100_000
+UNBOUNDED = sys.maxsize
 
 Open = Callable[[str], Awaitable[None]]
 """Opens the room of this name, with a manager in it or about to join."""
@@ -108,9 +110,11 @@ async def enter_and_stay(context: JobContext) -> None:
 
 
 @asynccontextmanager
-async def bare(url: str, options: rtc.RoomOptions = UNSUBSCRIBED) -> AsyncIterator[Open]:
-    """The unmodified SDK with all rooms on one event loop. It knows its rooms in advance, so nothing is dispatched."""
+async def bare(url: str, options: rtc.RoomOptions = UNSUBSCRIBED, at_once: int = UNBOUNDED) -> AsyncIterator[Open]:
+    """The unmodified SDK with all rooms on one event loop. It knows its rooms in advance, so nothing is dispatched.
+    `at_once`: how many it joins at the same time."""
     rooms: list[rtc.Room] = []
+    slots = asyncio.Semaphore(at_once)
     async with api.LiveKitAPI(url, KEY, SECRET) as livekit:
 
         async def open_room(name: str) -> None:
@@ -118,24 +122,28 @@ async def bare(url: str, options: rtc.RoomOptions = UNSUBSCRIBED) -> AsyncIterat
             grants = api.VideoGrants(room_join=True, room=name, hidden=True, can_publish=False)
             token = api.AccessToken(KEY, SECRET).with_identity("manager").with_kind("agent").with_grants(grants)
             rooms.append(room := rtc.Room())
-            await room.connect(url, token.to_jwt(), options)
+            async with slots:
+                await room.connect(url, token.to_jwt(), options)
 
         yield open_room
 
 
 @asynccontextmanager
 async def lean(url: str) -> AsyncIterator[Open]:
-    """The same at its best: without the capture of the SDK's log, and with addresses gathered once."""
+    """The same at its best: without the capture of the SDK's log, with addresses gathered once, and with as many joins
+    at a time as the session manager has. Of hundreds at once, most time out."""
     disable_log_capture()
     gathered_once = rtc.RtcConfiguration(continual_gathering_policy=rtc.ContinualGatheringPolicy.GATHER_ONCE)
-    async with bare(url, rtc.RoomOptions(auto_subscribe=False, rtc_config=gathered_once)) as open_room:
+    options = rtc.RoomOptions(auto_subscribe=False, rtc_config=gathered_once)
+    async with bare(url, options, JOINS_AT_ONCE) as open_room:
         yield open_room
 
 
 @asynccontextmanager
 async def ours(url: str) -> AsyncIterator[Open]:
-    """This project, all of it: sessions without required services, each with its room and its manager."""
-    settings = DevSettings(_env_file=None, LIVEKIT_SERVER_URL=url, server_port=free_port())  # type: ignore[call-arg]
+    """This project, all of it: sessions without required services, each with its room and its manager. It takes
+    LiveKit's webhooks at SERVER_PORT."""
+    settings = DevSettings(_env_file=None, LIVEKIT_SERVER_URL=url)  # type: ignore[call-arg]
     disable_log_capture()
     components = compose(settings)
 
@@ -146,6 +154,8 @@ async def ours(url: str) -> AsyncIterator[Open]:
     async with serving(components):
         while not (components.agent.registered and components.acting.may_act):
             await asyncio.sleep(0.01)
+        gc.collect()
+        gc.freeze()  # as http_api/server.py does
         yield open_room
 
 

@@ -2,8 +2,9 @@
 
     python -m benchmarks.room_cost
 
-Each design runs in its own process, one after another, against one livekit-server. The parent process sends it the
-names of the rooms to open, learns from the server's webhooks when each manager has joined, and measures from outside.
+Each design runs in its own process, one after another, each with a livekit-server of its own. The parent process sends
+it the names of the rooms to open, learns from the server's webhooks when each manager has joined, and measures from
+outside.
 """
 
 from __future__ import annotations
@@ -12,19 +13,20 @@ import asyncio
 import math
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.arrivals import Arrivals, delete_rooms, livekit_server
+from benchmarks.arrivals import Arrivals, livekit_server
 from benchmarks.child import Child, ChildEnded, run, running
 from benchmarks.command import BenchmarkCommand
 from benchmarks.measuring import Rest, at_rest, percentile
 from benchmarks.peers import OPENRTC, PeerMissing, installed
 from benchmarks.result import Compared, Figure, FigureTable, Goal, Layout, WorkCheck
+from scripts.livekit_server import free_port
 
 SLICE, QUICK_SLICE = 4.0, 0.2
 """Seconds. Idle use is measured over three slices of this length; half as long until the first rooms are in."""
@@ -189,18 +191,16 @@ def exited_text(titles: Sequence[str]) -> str:
 async def measure_all(rooms: int, callers: int, slice_s: float, folder: Path) -> list[Result]:
     arrivals, results = Arrivals(), []
     console = Console(stderr=True)
-    async with livekit_server(folder, arrivals) as server:
-        for design in available(DESIGNS):
-            chosen = replace(design, rooms=rooms or design.rooms)
-            console.print(f"{chosen.name}: {chosen.rooms} rooms ...")
-            async with started(chosen, server.url, folder) as child:
-                try:
-                    cost = await child.meanwhile(measure(chosen, child, arrivals, callers, slice_s))
-                except ChildEnded as error:  # the SDK ends the process when its native code panics
-                    console.print(error, markup=False)
-                    cost = None
-                results.append((chosen, cost))
-                await delete_rooms(server.url)  # otherwise the server keeps them for a while
+    for design in available(DESIGNS):
+        chosen = replace(design, rooms=rooms or design.rooms)
+        console.print(f"{chosen.name}: {chosen.rooms} rooms ...")
+        async with started_with_server(chosen, arrivals, folder) as (child, _):
+            try:
+                cost = await child.meanwhile(measure(chosen, child, arrivals, callers, slice_s))
+            except ChildEnded as error:  # the SDK ends the process when its native code panics
+                console.print(error, markup=False)
+                cost = None
+            results.append((chosen, cost))
     return results
 
 
@@ -215,11 +215,30 @@ def available(designs: Iterable[ConnectionDesign]) -> Iterator[ConnectionDesign]
             Console(stderr=True).print(f"left out: {error}", markup=False)
 
 
-def started(design: ConnectionDesign, url: str, folder: Path) -> AbstractAsyncContextManager[Child]:
-    """The design in a process of its own."""
-    packages = {"PYTHONPATH": str(installed(design.requirement))} if design.requirement else {}
+@asynccontextmanager
+async def started_with_server(
+    design: ConnectionDesign, arrivals: Arrivals, folder: Path
+) -> AsyncIterator[tuple[Child, str]]:
+    """The design in a process of its own, and the URL of a livekit-server of its own. The webhooks tell `arrivals`; the
+    session manager gets them too, as its deployments do."""
+    port = free_port()
+    manager_port = port if design.name == OURS else None
+    async with (
+        livekit_server(folder, arrivals, manager_port) as server,
+        started(design, server.url, folder, port) as child,
+    ):
+        yield child, server.url
+
+
+def started(
+    design: ConnectionDesign, url: str, folder: Path, port: int | None = None
+) -> AbstractAsyncContextManager[Child]:
+    """The design in a process of its own. `port`: where a session manager listens."""
+    environment = {} if port is None else {"SERVER_PORT": str(port)}
+    if design.requirement:
+        environment["PYTHONPATH"] = str(installed(design.requirement))
     log = folder / f"{design.name}.log"
-    return running("benchmarks.designs", design.name, url, log=log, environment=packages)
+    return running("benchmarks.designs", design.name, url, log=log, environment=environment)
 
 
 async def measure(design: ConnectionDesign, child: Child, arrivals: Arrivals, callers: int, slice_s: float) -> Cost:

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.arrivals import Arrivals, livekit_server
+from benchmarks.arrivals import Arrivals
 from benchmarks.child import Child, run
 from benchmarks.command import BenchmarkCommand
 from benchmarks.measuring import Footprint, footprint
 from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
-from benchmarks.room_cost import DESIGNS, OURS, started
+from benchmarks.room_cost import DESIGNS, OURS, started_with_server
 
 SIZES, QUICK_SIZES = (10, 100, 300), (1, 2)
 CALLERS, QUICK_CALLERS = 4, 1
@@ -91,7 +91,7 @@ async def measure(
     """The steps, and how many rooms got no manager."""
     arrivals = Arrivals()
     design = next(one for one in DESIGNS if one.name == OURS)
-    async with livekit_server(folder, arrivals) as server, started(design, server.url, folder) as child:
+    async with started_with_server(design, arrivals, folder) as (child, _):
         await child.ready()
         before = footprint(child.pid)
         await asyncio.sleep(idle)
