@@ -1,9 +1,9 @@
-"""An example page for end users: creates a session, joins its room with livekit-client and shows its state.
+"""The back end of two example pages for end users: a telephone without a framework at /, and one in React at /react.
 
-    cd examples/web && npm ci     # livekit-client
+    (cd examples/web && npm ci && npm run build)   # livekit-client; the React page
     .venv/bin/python -m examples.web.server --port 8200
 
-The page talks to this server, and this server to the session manager: users can't reach the manager, and this server
+The pages talk to this server, and this server to the session manager: users can't reach the manager, and this server
 decides which services their sessions require. Outside dev mode it needs an API key of the manager, in
 SESSION_MANAGER_API_KEY. A real server would also authenticate the user; here every session has a new user, and knowing
 a session's id is enough to use it.
@@ -28,8 +28,12 @@ TIMEOUT = aiohttp.ClientTimeout(total=10)
 
 HERE = Path(__file__).parent
 FILES = {
-    "/": HERE / "index.html",
-    "/page.js": HERE / "page.js",
+    "/": HERE / "telephone.html",
+    "/telephone.js": HERE / "telephone.js",
+    "/react": HERE / "react.html",
+    "/react.js": HERE / "build" / "react.js",
+    "/session.js": HERE / "session.js",
+    "/page.css": HERE / "page.css",
     "/livekit-client.js": HERE / "node_modules" / "livekit-client" / "dist" / "livekit-client.esm.mjs",
 }
 SESSION = "/session/{session_id:[A-Za-z0-9_]+}"
@@ -89,12 +93,12 @@ def create_app(manager_url: str, services: Sequence[str] = SERVICES, api_key: st
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Serve a page that creates sessions and shows their state.")
+    parser = argparse.ArgumentParser(description="Serve the example pages, and ask for their sessions.")
     parser.add_argument("--port", type=int, default=8200, help="port to listen on (8200)")
     parser.add_argument("--manager", default="http://localhost:8080", help="URL of the session manager")
     options = parser.parse_args()
-    if not FILES["/livekit-client.js"].exists():
-        sys.exit(f"livekit-client is missing: run `npm ci` in {HERE}")
+    if not all(path.exists() for path in FILES.values()):
+        sys.exit(f"The pages are not built: run `npm ci && npm run build` in {HERE}")
     app = create_app(options.manager, api_key=os.environ.get("SESSION_MANAGER_API_KEY"))
     web.run_app(app, host="127.0.0.1", port=options.port)
 

@@ -1,4 +1,4 @@
-"""The live tests' stack, the example page, and browsers that show it."""
+"""The live tests' stack, and browsers that show pages."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ import pytest
 from aiohttp import web
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from examples.web.server import create_app
 from scripts import browser
-from scripts.livekit_server import free_port
 from tests.api.conftest import api, start_api  # noqa: F401 - fixtures
 from tests.browser.dashboard import Dashboard, Show, shown
 from tests.live.conftest import (  # noqa: F401 - fixtures, and the hook that shows logs
@@ -28,7 +26,6 @@ from tests.live.conftest import (  # noqa: F401 - fixtures, and the hook that sh
 )
 from tests.prerequisites import prerequisite
 
-SERVICES = ("asr-service", "tts-service")
 QUIET = ["--disable-gpu", "--disable-quic", "--disable-sync", "--disable-background-networking"]
 """Beyond playwright's own options: the browser fetches nothing but the page."""
 PRETEND = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
@@ -37,8 +34,7 @@ TIMEOUT_MS = 60_000
 
 expect.set_options(timeout=TIMEOUT_MS)
 
-Browse = Callable[[web.Application, int], Awaitable[Page]]
-OpenPage = Callable[[Stack], Awaitable[Page]]
+Browse = Callable[..., Awaitable[Page]]
 
 
 @pytest.fixture(scope="session")
@@ -74,33 +70,23 @@ async def show(launched: Browser) -> AsyncIterator[Show]:
 
 @pytest.fixture
 async def browse(chromium: Path) -> AsyncIterator[Browse]:
-    """Serve a page at 127.0.0.1 and open it in a browser: `await browse(app, port)`."""
+    """Serve pages at 127.0.0.1 and open one: `await browse(app, port)`, or `browse(app, port, "/react")`."""
     errors: list[str] = []
     async with AsyncExitStack() as cleanup:
 
-        async def browse(app: web.Application, port: int) -> Page:
+        async def browse(app: web.Application, port: int, path: str = "/") -> Page:
             runner = web.AppRunner(app, access_log=None)
             await runner.setup()
             cleanup.push_async_callback(runner.cleanup)
             await web.TCPSite(runner, "127.0.0.1", port).start()
             playwright = await cleanup.enter_async_context(async_playwright())
-            launched = await playwright.chromium.launch(executable_path=chromium, args=QUIET)
+            launched = await playwright.chromium.launch(executable_path=chromium, args=QUIET + PRETEND)
             cleanup.push_async_callback(launched.close)
             page = await launched.new_page(viewport={"width": 640, "height": 480})
             page.on("pageerror", lambda error: errors.append(str(error)))
             page.on("console", lambda line: print(f"page: {line.text}"))  # a failed test shows it
-            await page.goto(f"http://127.0.0.1:{port}/")
+            await page.goto(f"http://127.0.0.1:{port}{path}")
             return page
 
         yield browse
     assert errors == []
-
-
-@pytest.fixture
-def open_page(browse: Browse) -> OpenPage:
-    """Open the example page for sessions with SERVICES."""
-
-    async def open_page(served: Stack) -> Page:
-        return await browse(create_app(served.url, SERVICES), free_port())
-
-    return open_page

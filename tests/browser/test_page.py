@@ -1,16 +1,22 @@
-"""examples/web in a real browser: what the user is shown, from the first click to the end."""
+"""The pages of examples/web in a real browser: what the user is shown, from the first click to the end. The one without
+a framework and the one in React do the same."""
 
 from __future__ import annotations
 
 import asyncio
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
-from livekit import api
+from livekit import api, rtc
 from playwright.async_api import Locator, Page, Route, expect
 
+from examples.web.server import FILES, HERE, create_app
 from manager_agent.messages import RoomStatus
-from manager_agent.session.session import SessionState
-from tests.browser.conftest import OpenPage
+from manager_agent.session.session import EndReason, SessionState
+from scripts.livekit_server import free_port
+from tests.browser.conftest import Browse
 from tests.browser.dashboard import SCREENSHOTS
 from tests.live.bots import Bot
 from tests.live.conftest import Site, Stack, StartStack
@@ -18,10 +24,39 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.browser
 
+PAGES = {"telephone": "/", "react": "/react"}
 PREPARING = "Getting everything ready…"
-ALL_HERE = "Everything is ready"
-NO_VOICE = "Reconnecting the voice…"
-OVER = "The session is over"
+ALL_HERE = "You are connected"
+NO_VOICE = "Connecting the voice…"
+OVER = "The call is over"
+NO_MICROPHONE = """
+navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException("Permission denied", "NotAllowedError"));
+"""
+
+OpenPage = Callable[[Stack], Awaitable[Page]]
+
+
+@pytest.fixture(scope="module")
+def react_bundle(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The script of the React page, built as documented, but elsewhere."""
+    folder = tmp_path_factory.mktemp("react")
+    command = ("npm", "run", "--silent", "build", "--", f"--outdir={folder}", "--log-level=warning")
+    subprocess.run(command, cwd=HERE, check=True)
+    return folder / "react.js"
+
+
+@pytest.fixture(params=PAGES)
+def open_page(
+    request: pytest.FixtureRequest, browse: Browse, react_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> OpenPage:
+    """Open the example page for sessions with a service that hears and one that speaks."""
+    monkeypatch.setitem(FILES, "/react.js", react_bundle)
+
+    async def open_page(served: Stack) -> Page:
+        app = create_app(served.url, ("asr-service", "tts-service"))
+        return await browse(app, free_port(), PAGES[request.param])
+
+    return open_page
 
 
 def shown(page: Page) -> Locator:
@@ -33,9 +68,10 @@ def service(page: Page, service_id: str) -> Locator:
 
 
 async def photograph(page: Page, name: str) -> None:
+    kind = "react" if "/react" in page.url else "telephone"
     for scheme in ("dark", "light"):
         await page.emulate_media(color_scheme=scheme)
-        await page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}.png")
+        await page.screenshot(path=SCREENSHOTS / f"{kind}-{name}-{scheme}.png")
 
 
 async def hearing_and_voice(stack: Stack) -> tuple[Bot, Bot]:
@@ -47,7 +83,7 @@ async def hearing_and_voice(stack: Stack) -> tuple[Bot, Bot]:
 
 async def start(page: Page, *services: Bot) -> str:
     """Start a session that all these services join, and return its id."""
-    await page.get_by_role("button", name="Start").click()
+    await page.get_by_role("button", name="Call").click()
     session_id = ""
     for bot in services:
         session_id = (await bot.invited()).session.session_id
@@ -75,7 +111,7 @@ async def test_example_page_shows_services_join_leave_return_and_the_end(stack: 
     page = await open_page(stack)
     await photograph(page, "1-start")
 
-    await page.get_by_role("button", name="Start").click()
+    await page.get_by_role("button", name="Call").click()
     session_id = (await hearing.invited()).session.session_id
     await hearing.join()
     await expect(service(page, "asr-service")).to_contain_text("ready")
@@ -104,7 +140,7 @@ async def test_example_page_shows_services_join_leave_return_and_the_end(stack: 
         assert answer.status == 200
     await expect(shown(page)).to_contain_text(OVER)
     await expect(shown(page)).to_contain_text("It was ended.")
-    await expect(page.get_by_role("button", name="Start")).to_be_visible()
+    await expect(page.get_by_role("button", name="Call")).to_be_visible()
     await photograph(page, "5-over")
 
 
@@ -135,11 +171,14 @@ async def test_example_page_that_joins_late_shows_the_current_status(stack: Stac
     await stack.until(session_id, lambda session: session.state is SessionState.ACTIVE)
 
 
-async def test_reloaded_example_page_joins_when_the_lost_service_is_back(stack: Stack, open_page: OpenPage) -> None:
+async def test_reloaded_example_page_continues_its_call(stack: Stack, open_page: OpenPage) -> None:
+    """While all services are there, and while one is lost: then it joins when that one is back."""
     hearing, voice = await hearing_and_voice(stack)
     page = await open_page(stack)
     session_id = await start(page, hearing, voice)
     await stack.until(session_id, lambda session: session.state is SessionState.ACTIVE)
+    await page.reload()
+    await expect(shown(page)).to_contain_text(ALL_HERE)
     await voice.leave()
     await expect(shown(page)).to_contain_text(NO_VOICE)
     await page.route("**/session/*", lambda route: route.abort())
@@ -150,16 +189,64 @@ async def test_reloaded_example_page_joins_when_the_lost_service_is_back(stack: 
     await voice.join(await voice.invited(2))
     await stack.until(session_id, lambda session: session.state is SessionState.ACTIVE)
     await expect(shown(page)).to_contain_text(ALL_HERE)
+    assert [len(bot.invites) for bot in (hearing, voice)] == [1, 2]
 
 
-async def test_user_can_end_a_session_from_the_example_page(stack: Stack, open_page: OpenPage) -> None:
+async def test_user_hangs_up_and_calls_again_from_the_example_page(stack: Stack, open_page: OpenPage) -> None:
     page = await open_page(stack)
     bots = await hearing_and_voice(stack)
-    await start(page, *bots)
+    first = await start(page, *bots)
     await expect(shown(page)).to_contain_text(ALL_HERE)
-    await page.get_by_role("button", name="End").click()
+    await page.get_by_role("button", name="Hang up").click()
     await expect(shown(page)).to_contain_text(OVER)
+    await expect(shown(page)).to_contain_text("You left.")
     assert [(await bot.told_goodbye()).reason for bot in bots] == ["closed", "closed"]
+    await page.get_by_role("button", name="Call").click()
+    await expect(shown(page)).to_contain_text(PREPARING)
+    (second,) = {(await bot.invited(2)).session.session_id for bot in bots}
+    assert second != first
+    await page.get_by_role("button", name="Hang up").click()
+    await expect(shown(page)).to_contain_text(OVER)
+    await stack.until(second, lambda session: session.over)
+    assert len(list(stack.store.list())) == 2
+
+
+async def test_session_ends_after_its_example_page_is_left(
+    start_stack: StartStack, site: Site, open_page: OpenPage
+) -> None:
+    stack = await start_stack(site, user_rejoin_timeout=1)
+    page = await open_page(stack)
+    session_id = await start(page, *await hearing_and_voice(stack))
+    await expect(shown(page)).to_contain_text(ALL_HERE)
+    await page.goto("about:blank")
+    left = await stack.until(session_id, lambda session: session.over)
+    assert left.end is not None
+    assert left.end.reason is EndReason.USER_LEFT
+
+
+async def test_example_page_lets_user_and_services_hear_each_other(stack: Stack, open_page: OpenPage) -> None:
+    hearing, voice = await hearing_and_voice(stack)
+    page = await open_page(stack)
+    session_id = await start(page, hearing, voice)
+    track = rtc.LocalAudioTrack.create_audio_track("voice", rtc.AudioSource(24_000, 1))
+    await voice.room.local_participant.publish_track(track)
+    await expect(page.locator("audio")).to_have_count(1)
+    session = stack.store.get(session_id)
+
+    async def tracks_of_the_user() -> list[str]:
+        everyone = await stack.participants(session.room_name)
+        return [track.name for seen in everyone if seen.identity == session.user.identity for track in seen.tracks]
+
+    await eventually("the user's microphone", tracks_of_the_user, lambda found: len(found) == 1)
+
+
+async def test_example_page_goes_on_without_a_microphone(stack: Stack, open_page: OpenPage) -> None:
+    page = await open_page(stack)
+    await page.add_init_script(NO_MICROPHONE)
+    await page.reload()
+    await start(page, *await hearing_and_voice(stack))
+    await expect(page.get_by_text("Your microphone is off: Permission denied")).to_be_visible()
+    await expect(shown(page)).to_contain_text(ALL_HERE)
 
 
 async def test_example_page_explains_why_a_session_failed(
@@ -167,8 +254,8 @@ async def test_example_page_explains_why_a_session_failed(
 ) -> None:
     stack = await start_stack(site, ready_timeout=2)
     page = await open_page(stack)
-    await page.get_by_role("button", name="Start").click()
-    await expect(shown(page)).to_contain_text("Something went wrong")
+    await page.get_by_role("button", name="Call").click()
+    await expect(shown(page)).to_contain_text("That did not work")
     await expect(shown(page)).to_contain_text("asr-service")
     hearing, _ = await hearing_and_voice(stack)
     await start(page, hearing)
