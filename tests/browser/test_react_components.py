@@ -49,7 +49,7 @@ def bundle(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.usefixtures("bundle")
 def test_documented_react_component_is_made_of_what_the_packages_export() -> None:
-    [code] = re.findall(r"^```jsx\n(.*?)^```$", (ROOT / "docs" / "backends.md").read_text(), re.M | re.S)
+    [code] = re.findall(r"^```jsx\n(.*?)^```$", (ROOT / "docs" / "frontends.md").read_text(), re.M | re.S)
     command = (
         NODE / "node_modules" / ".bin" / "esbuild",
         "--bundle",
