@@ -88,7 +88,7 @@ export async function speak(room) {
   }
 }
 
-/** A service's state in words, and the class that colours them. */
+/** A service's state in words, and the class of their color. */
 export function lineOf({ state, reason }) {
   const text = reason ? `${state} (${reason.replaceAll("_", " ")})` : state;
   return { text, mood: { ready: "good", lost: "bad", failed: "bad" }[state] ?? "busy" };
