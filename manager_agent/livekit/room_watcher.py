@@ -36,6 +36,7 @@ from manager_agent.messages import (
 )
 from manager_agent.not_acting import NotActing
 from manager_agent.session import events as ev
+from manager_agent.session.dispatch import JOIN_TIMEOUT
 from manager_agent.session.events import Evidence, ParticipantInfo, Signal
 from manager_agent.session.session import Session
 from manager_agent.store.recording import NotRecorded, Recording
@@ -51,6 +52,8 @@ OPTIONS = rtc.RoomOptions(
 )
 IGNORED_INTERVAL = 60.0
 """Seconds between two log entries about messages of one room that are ignored, or that say nothing new."""
+WAITING_REPORTED = JOIN_TIMEOUT / 4
+"""Seconds between two reports that a manager waits for its turn. After the last one there is time for the join."""
 RECONNECT_TIMEOUT = 20.0
 """Seconds for the SDK to restore its connection."""
 INBOX_MAX = 1_000
@@ -88,10 +91,16 @@ class Watcher:
     async def watch(self, url: str, token: str) -> None:
         """Join the room and watch it until it closes. Raises TimeoutError, rtc.ConnectError."""
         self._listen()
-        async with self._slots.slot():
-            if not self._is_in_charge():
-                return
-            await connect(self._room, url, token, OPTIONS, CONNECT_TIMEOUT)
+        waiting = Tasks()
+        waiting.spawn(self._report_waiting(), name="manager waiting")
+        try:
+            async with self._slots.slot():
+                waiting.cancel()
+                if not self._is_in_charge():
+                    return
+                await connect(self._room, url, token, OPTIONS, CONNECT_TIMEOUT)
+        finally:
+            waiting.cancel()
         route_events(self._room, TOPIC, self._budget)
         try:
             if self._is_in_charge():
@@ -100,6 +109,13 @@ class Watcher:
                 await self._delete_what_came_back()
         finally:
             await disconnect(self._room)
+
+    async def _report_waiting(self) -> None:
+        """Report that this manager waits for its turn to join: it is not overdue."""
+        with suppress(UnknownSession, NotActing):
+            while True:
+                await asyncio.sleep(WAITING_REPORTED)
+                await self._store.update(self._session_id, ev.ManagerWaited(self._clock(), self._identity))
 
     def _is_in_charge(self) -> bool:
         """Whether the session needs this manager: its room is there, and no other manager is in charge by now. Raises

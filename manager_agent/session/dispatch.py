@@ -17,7 +17,7 @@ ACCEPT_TIMEOUT = 2.0
 ACCEPT_TIMEOUT_MAX = 30.0
 JOIN_TIMEOUT = 30.0
 """Seconds from accepting a job to joining the room: the server's assignment (7.5), the connect (10), and the remainder
-of an abandoned connect (10)."""
+of an abandoned connect (10). The time in which its process lets other managers join first does not count."""
 RETURN_TIMEOUT = 15.0
 """Seconds for a manager that was reported to have left to return: the SDK reconnects under the same identity. A manager
 that gives up reports so itself, so the full time passes only when its process is gone."""
@@ -33,6 +33,8 @@ class ManagerDispatch(Frozen):
     """When the latest manager was dispatched; None once it has joined or was given up."""
     accepted_at: float | None = None
     """When its job was accepted: from then on only this manager is in charge. None: no manager is."""
+    waited_at: float | None = None
+    """When it was last said that it waits for its turn to join."""
     presence: Presence = Presence()
     is_connected: bool = False
     """Whether it has reported itself from the room and has not reported the end of its connection since."""
@@ -51,13 +53,20 @@ class ManagerDispatch(Frozen):
         return self.accepted_at is not None
 
     @property
+    def is_joining(self) -> bool:
+        """Whether it is in charge and was not in the room yet."""
+        return self.in_charge and self.joined_at is None
+
+    @property
     def next_dispatch_at(self) -> float:
         """When to dispatch another manager unless something happens first."""
         if self.presence.here:
             return math.inf
         if self.accepted_at is None:
             return self.dispatch_at
-        return self.accepted_at + JOIN_TIMEOUT if self.left_at is None else self.left_at + RETURN_TIMEOUT
+        if self.left_at is not None:
+            return self.left_at + RETURN_TIMEOUT
+        return (self.accepted_at if self.waited_at is None else self.waited_at) + JOIN_TIMEOUT
 
     def dispatched(self, attempt: int, identity: str, at: float) -> ManagerDispatch:
         """The next manager was dispatched. The previous one is no longer in charge, see next_dispatch_at."""
@@ -98,6 +107,11 @@ class ManagerDispatch(Frozen):
         if self.attempt == 0 or self.in_charge or identity in self.spent:
             return self
         return replace(self, identity=identity, accepted_at=at)
+
+    def waited(self, identity: str, at: float) -> ManagerDispatch:
+        """It still waits for its turn to join."""
+        is_news = self.waited_at is None or at > self.waited_at
+        return replace(self, waited_at=at) if is_news and self.is_joining and identity == self.identity else self
 
     def seen(self, presence: Presence, at: float) -> ManagerDispatch:
         if presence is self.presence:

@@ -163,6 +163,13 @@ class JobAccepted(Frozen):
     identity: str
 
 
+class ManagerWaited(Frozen):
+    """The manager `identity` still waits until those that its process lets join before it are in their rooms."""
+
+    at: float
+    identity: str
+
+
 class ManagerFailed(Frozen):
     """The manager `identity` could not join, or is gone."""
 
@@ -327,7 +334,7 @@ class CleanUpFailed(Frozen):
 
 Event = (
     ParticipantSeen | ParticipantLeft | RoomListed | ListingFailed | WebhookArrived | RoomClosed | RoomMissed
-    | ServiceSignalled | JobAccepted | ManagerFailed | DeadlinePassed
+    | ServiceSignalled | JobAccepted | ManagerWaited | ManagerFailed | DeadlinePassed
     | RoomRequested | RoomCreated | RoomRefused | ManagerDispatched | ManagerDue | Interrupted
     | InviteStarted | InviteAccepted | InviteRefused | ReplacementHeld | RemovalStarted | RemovalEnded | ListingStarted
     | SessionClosed | TokenGiven | CleanUpStarted | CleanedUp | CleanUpFailed

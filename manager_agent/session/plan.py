@@ -22,8 +22,8 @@ from manager_agent.session.session import Session
 BLIND_LISTING_INTERVAL = 0.2
 """Seconds between two listings of a room whose webhooks do not arrive, while services are awaited."""
 WAITING_LISTING_INTERVAL, LISTING_INTERVAL = 5.0, 30.0
-"""Seconds between two listings of any other room: while services or a manager are awaited, and when all are ready and
-were seen. Listings find changes that were not reported."""
+"""Seconds between two listings of any other room: while services are awaited or no manager is in charge, and when all
+are ready and were seen. Listings find changes that were not reported."""
 DOUBT_PAUSES = 0.1, 1.0
 """Seconds until LiveKit is asked again after one answer that lacked a participant, and after each further one."""
 THAW_GRACE = 5.0
@@ -154,7 +154,9 @@ def _next_regular_listing_at(session: Session, latest: float) -> float:
         return watched_since  # participants may have left while the room was not watched
     unseen = [due for _, due in appearance_deadlines(session)]
     if session.all_ready and not unseen:
-        return latest + (LISTING_INTERVAL if session.manager.presence.here else WAITING_LISTING_INTERVAL)
+        # After a burst of new sessions hundreds of managers wait for their turn to join.
+        is_told = session.manager.presence.here or (session.manager.is_joining and session.webhooks_arrive)
+        return latest + (LISTING_INTERVAL if is_told else WAITING_LISTING_INTERVAL)
     regular = latest + (WAITING_LISTING_INTERVAL if session.webhooks_arrive else BLIND_LISTING_INTERVAL)
     checks = [max(due, latest + BLIND_LISTING_INTERVAL) for due in unseen if due > session.listed_as_of]
     return min([regular, *checks])

@@ -130,6 +130,10 @@ def _job_accepted(session: Session, event: ev.JobAccepted) -> Session:
     return replace(session, manager=session.manager.accepted(event.identity, event.at))
 
 
+def _manager_waited(session: Session, event: ev.ManagerWaited) -> Session:
+    return session if session.over else replace(session, manager=session.manager.waited(event.identity, event.at))
+
+
 def _manager_failed(session: Session, event: ev.ManagerFailed) -> Session:
     manager = session.manager
     if not manager.in_charge or event.identity != manager.identity:
@@ -189,6 +193,7 @@ _TRANSITIONS: Mapping[type, Callable[[Session, Any], Session]] = {
     ev.ManagerDue: _manager_due,
     ev.Interrupted: interrupted,
     ev.JobAccepted: _job_accepted,
+    ev.ManagerWaited: _manager_waited,
     ev.ManagerFailed: _manager_failed,
     ev.InviteStarted: invite_started,
     ev.InviteAccepted: invite_accepted,

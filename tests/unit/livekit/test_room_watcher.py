@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from livekit import rtc
 
+from manager_agent.livekit import room_watcher
 from manager_agent.livekit.room_watcher import Watcher
 from manager_agent.session import events as ev
+from tests.unit.waits import never, until
 
 pytestmark = pytest.mark.unit
 
@@ -23,6 +28,9 @@ def a_participant(identity: str, sid: str) -> SimpleNamespace:
 
 class RoomOfOurs:
     """What the SDK shows of a room."""
+
+    def on(self, _event: str, _callback: Any) -> None:
+        pass
 
     def __init__(self) -> None:
         self.local_participant = a_participant(MANAGER, "PA_1")
@@ -73,3 +81,38 @@ def test_those_who_left_while_the_manager_kept_its_place_are_gone(watcher: Watch
     del room.remote_participants[SERVICE]
     watcher._on_reconnected()
     assert left(watcher) == {SERVICE: (False, False)}
+
+
+async def test_a_manager_reports_that_it_waits_for_its_turn_to_join(
+    room: RoomOfOurs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rtc, "Room", lambda: room)
+    monkeypatch.setattr(room_watcher, "WAITING_REPORTED", 0.001)
+    reported, unused = list[ev.Event](), cast(Any, None)
+
+    class ReportedUpdates:
+        async def update(self, _session_id: str, event: ev.Event) -> None:
+            reported.append(event)
+
+    class TakenSlots:
+        @asynccontextmanager
+        async def slot(self) -> AsyncIterator[None]:
+            await never()
+            yield
+
+    store, slots = cast(Any, ReportedUpdates()), cast(Any, TakenSlots())
+    watcher = Watcher(
+        session_id="s1",
+        identity=MANAGER,
+        store=store,
+        recording=unused,
+        clock=lambda: 1.0,
+        budget=unused,
+        rooms=unused,
+        slots=slots,
+    )
+    watching = asyncio.create_task(watcher.watch("ws://127.0.0.1:1", "token"))
+    await until(lambda: len(reported), lambda count: count >= 2)
+    watching.cancel()
+    await asyncio.wait([watching])
+    assert set(reported) == {ev.ManagerWaited(1.0, MANAGER)}

@@ -470,7 +470,7 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
 """What happens, to which session, and the changes in it."""
 SILENT = (
     ev.RoomRequested, ev.ListingStarted, ev.ListingFailed, ev.WebhookArrived, ev.ReplacementHeld, ev.RemovalStarted,
-    ev.RemovalEnded, ev.CleanUpStarted, ev.TokenGiven, ev.ManagerDue,
+    ev.RemovalEnded, ev.CleanUpStarted, ev.TokenGiven, ev.ManagerDue, ev.ManagerWaited,
 )  # fmt: skip
 """Events that matter to the session alone."""
 NOT_IN_CASES = (ev.JobAccepted, ev.ManagerFailed, ev.Interrupted)

@@ -88,8 +88,11 @@ def take_step(model: SessionModel, what: str, chance: random.Random) -> None:
             model.hold(entry)
         case "a manager accepts" if model.dispatched:
             identity = chance.choice(model.dispatched)
-            if model.record(ev.JobAccepted(model.now, identity)) and chance.random() < 0.8:
-                model.join(identity)
+            if model.record(ev.JobAccepted(model.now, identity)):
+                if chance.random() < 0.8:
+                    model.join(identity)
+                else:
+                    model.unreported.append(EventReport(ev.ManagerWaited(model.now, identity)))
         case "a manager fails" if model.dispatched:
             model.unreported.append(EventReport(ev.ManagerFailed(model.now, chance.choice(model.dispatched))))
         case "a listing fails" if model.session.listing_since:

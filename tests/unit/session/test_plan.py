@@ -304,6 +304,28 @@ def test_a_watched_room_is_listed_at_long_intervals(events: list[Event], interva
     assert (ListRoom() in actions(session, START + min(interval, 1e6))) == (interval < math.inf)
 
 
+@pytest.mark.parametrize(
+    ("events", "interval"),
+    [
+        ([ev.JobAccepted(START + 0.2, given.MANAGER), ev.WebhookArrived(START + 0.2)], LISTING_INTERVAL),
+        ([ev.JobAccepted(START + 0.2, given.MANAGER)], WAITING_LISTING_INTERVAL),
+        ([ev.WebhookArrived(START + 0.2)], WAITING_LISTING_INTERVAL),
+    ],
+    ids=["it joins", "no webhooks", "none is in charge"],
+)
+def test_a_ready_room_whose_manager_joins_is_listed_at_long_intervals(events: list[Event], interval: float) -> None:
+    """After a burst of new sessions hundreds of them wait for their turn. What happens there is told by webhooks."""
+    session = given.after(
+        given.a_session(given.JOINS),
+        *given.created(),
+        *given.invited(ASR),
+        given.seen("sm-asr-1", "PA_1", START),
+        *events,
+    )
+    assert ListRoom() not in actions(session, START + interval - 0.1)
+    assert ListRoom() in actions(session, START + interval)
+
+
 # --- the end ----------------------------------------------------------------------------------------
 
 

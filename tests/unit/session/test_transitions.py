@@ -69,6 +69,7 @@ ServiceSignalled, asr is draining| =         =         =         =         =    
 ServiceSignalled, a stranger   | =         =         =         =         =         =         =         =         =         =         =         =
 JobAccepted                    | =         .         =         =         =         =         =         =         =         =         =         =
 JobAccepted, another one       | =         .         =         =         =         =         =         =         =         =         =         =
+ManagerWaited                  | =         =         =         =         =         =         =         =         =         =         =         =
 ManagerDue                     | =         =         =         =         =         =         =         =         =         =         =         =
 ManagerFailed                  | =         =         .         .         .         .         .         =         =         =         .         .
 ManagerFailed, another one     | =         =         =         =         =         =         =         =         =         =         =         =
@@ -165,6 +166,7 @@ ServiceSignalled, asr is draining| =        =        =        =        =        
 ServiceSignalled, a stranger   | =        =        =        =        =        =        =        =        =
 JobAccepted                    | =        =        =        =        =        =        =        =        =
 JobAccepted, another one       | =        =        =        =        =        =        =        =        =
+ManagerWaited                  | =        =        =        =        =        =        =        =        =
 ManagerDue                     | =        =        =        =        =        =        =        =        =
 ManagerFailed                  | .        .        .        .        .        .        .        .        .
 ManagerFailed, another one     | =        =        =        =        =        =        =        =        =
@@ -250,6 +252,7 @@ EVENTS: dict[str, Event] = {
     "ServiceSignalled, a stranger": given.signal("asr-service", Signal.READY, NOW),
     "JobAccepted": ev.JobAccepted(NOW, given.MANAGER),
     "JobAccepted, another one": ev.JobAccepted(NOW, "sm-manager-9"),
+    "ManagerWaited": ev.ManagerWaited(NOW, given.MANAGER),
     "ManagerDue": ev.ManagerDue(NOW),
     "ManagerFailed": ev.ManagerFailed(NOW, given.MANAGER),
     "ManagerFailed, another one": ev.ManagerFailed(NOW, "sm-manager-9"),
@@ -628,6 +631,19 @@ def test_a_manager_is_not_replaced_before_its_time_to_join_is_over() -> None:
     assert apply(session, ev.ManagerDispatched(START + 2, 2, "sm-manager-2")) is session
     assert apply(session, ev.ManagerDispatched(over - 0.1, 2, "sm-manager-2")) is session
     assert apply(session, ev.ManagerDispatched(over, 2, "sm-manager-2")).manager.attempt == 2
+
+
+def test_the_time_to_join_counts_from_when_a_manager_last_waited_for_its_turn() -> None:
+    """After a burst of new sessions its process lets hundreds join before it. What another one says does not count."""
+    accepted = given.after(given.a_session(given.JOINS), *given.created(), ev.JobAccepted(START + 1, given.MANAGER))
+    waiting = given.after(
+        accepted, ev.ManagerWaited(START + 8, given.MANAGER), ev.ManagerWaited(START + 16, given.MANAGER)
+    )
+    assert waiting.manager.next_dispatch_at == START + 16 + JOIN_TIMEOUT
+    assert waiting.manager.accepted_at == START + 1
+    assert apply(waiting, ev.ManagerWaited(START + 17, "sm-manager-9")) is waiting
+    later = given.after(waiting, ev.ManagerDispatched(START + 16 + JOIN_TIMEOUT, 2, "sm-manager-2"))
+    assert later.manager.waited_at is None
 
 
 def test_a_manager_that_is_gone_can_not_come_back() -> None:
