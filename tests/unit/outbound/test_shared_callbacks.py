@@ -174,6 +174,7 @@ async def test_a_replica_goes_on_until_it_reads_that_its_session_was_taken(repli
     async with CallbackReceiver(answer=gate) as receiver:
         await a.open(receiver.url, *READY, ACTIVE)
         await receiver.tries(1)
+        await a.caught_up()  # it knows both events
         async with a.behind():
             await b.take()
             gate.opened.set()
