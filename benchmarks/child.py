@@ -12,7 +12,7 @@ import signal
 import sys
 import warnings
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -91,6 +91,12 @@ class Child:
                 pass
 
 
+def environment_with(more: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child: that of this process, and more. Its modules are compiled once and kept, as those of
+    an installed program are: to compile them at each start would take a second."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | dict(more)
+
+
 @asynccontextmanager
 async def running(
     module: str, *arguments: str, log: Path, environment: dict[str, str] | None = None
@@ -103,7 +109,7 @@ async def running(
             stdout=PIPE,
             stderr=errors,
             cwd=ROOT,
-            env=os.environ | (environment or {}),
+            env=environment_with(environment or {}),
             process_group=0,
         )
     try:

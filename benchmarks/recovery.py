@@ -11,7 +11,6 @@ its dispatches and participants, asked by this process with the bare client.
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import sys
 import tempfile
@@ -27,7 +26,7 @@ import aiohttp
 from livekit import api
 
 from benchmarks.arrivals import delete_rooms
-from benchmarks.child import run
+from benchmarks.child import environment_with, run
 from benchmarks.command import BenchmarkCommand
 from benchmarks.result import Compared, Figure, FigureTable, Goal, Layout
 from benchmarks.room_cost import DESIGNS, LEAN, started
@@ -66,7 +65,7 @@ class Recovered:
 class RecoveryBench:
     def __init__(self, http: aiohttp.ClientSession, livekit: api.LiveKitAPI, environment: dict[str, str], log: Path):
         self._http, self._livekit, self._log = http, livekit, log
-        self._environment = os.environ | environment
+        self._environment = environment_with(environment)
         self._process: Process | None = None
 
     async def start(self) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 import aiohttp
 from livekit import api
 
-from benchmarks.child import run
+from benchmarks.child import environment_with, run
 from benchmarks.command import BenchmarkCommand
 from benchmarks.measuring import footprint, percentile
 from benchmarks.redis_process import answers, redis_process
@@ -118,7 +118,7 @@ class ReplicasBench:
                     await asyncio.create_subprocess_exec(
                         *(sys.executable, "-m", "http_api", "--dev"),
                         cwd=ROOT,
-                        env=os.environ | environment | {"SERVER_PORT": str(port)},
+                        env=environment_with({**environment, "SERVER_PORT": str(port)}),
                         stdin=DEVNULL,
                         stdout=log,
                         stderr=log,
