@@ -1,4 +1,4 @@
-"""Import modules without running the `__init__` of the packages they are in, which may import much more."""
+"""Import modules without what they would load besides: the `__init__` of their packages, or optional packages."""
 
 from __future__ import annotations
 
@@ -29,6 +29,19 @@ def deferred_packages(*names: str) -> Iterator[None]:
             FINDER.deferring.pop(name, None)
         for package in deferred:
             package.__class__ = DeferredPackage
+
+
+@contextmanager
+def absent_packages(*names: str) -> Iterator[None]:
+    """Within the block, importing these packages raises ImportError, as if they were not installed. For modules that
+    take a package into use if it is there. A package that is already imported is left as it is."""
+    absent = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(absent))  # type: ignore[arg-type] # None stands for a module that is missing
+    try:
+        yield
+    finally:
+        for name in absent:
+            del sys.modules[name]
 
 
 class DeferredPackage(ModuleType):

@@ -47,7 +47,7 @@ class RpcFault(IntEnum):
 class Message(BaseModel):
     """Unknown fields are ignored, so that fields can be added to any message."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
 
 # --- from a service to the manager ------------------------------------------------------------------

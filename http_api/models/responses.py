@@ -31,7 +31,10 @@ class View(BaseModel):
     """A response body. Fields may be added in later versions: clients must ignore unknown fields."""
 
     model_config = ConfigDict(
-        frozen=True, use_attribute_docstrings=True, json_schema_serialization_defaults_required=True
+        frozen=True,
+        use_attribute_docstrings=True,
+        json_schema_serialization_defaults_required=True,
+        defer_build=True,
     )
 
 

@@ -26,7 +26,9 @@ def _whole(value: object) -> object:
 class ServiceMetadata(BaseModel):
     """Metadata of the service. Sessions request services by `type`; the other fields are returned unchanged."""
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True, json_schema_extra=json_schemas.OPEN)
+    model_config = ConfigDict(
+        extra="allow", strict=True, frozen=True, defer_build=True, json_schema_extra=json_schemas.OPEN
+    )
 
     type: field_types.ServiceType
     version: Annotated[field_types.Text, Field(max_length=64)] | None = None

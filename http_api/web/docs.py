@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable
 from typing import Any
@@ -33,9 +34,12 @@ class OpenApi(RootModel[dict[str, Any]]):
 
 
 def document_file(operations: Iterable[Operation]) -> File:
-    """The OpenAPI document of these operations, as a file."""
-    content = json.dumps(document(operations), ensure_ascii=False, separators=(",", ":")).encode()
-    return File(lambda: content, Media.JSON)
+    """The OpenAPI document of these operations, as a file. It is made when it is first read."""
+
+    def read() -> bytes:
+        return json.dumps(document(operations), ensure_ascii=False, separators=(",", ":")).encode()
+
+    return File(read, Media.JSON)
 
 
 async def openapi(request: web.Request) -> web.Response:
@@ -43,7 +47,9 @@ async def openapi(request: web.Request) -> web.Response:
 
     OpenAPI 3.1, as JSON.
     """
-    return request.app[DOCUMENT].answer(request)
+    file = request.app[DOCUMENT]
+    await asyncio.to_thread(lambda: file.content)  # the first time it takes 0.1 s, for all models are built
+    return file.answer(request)
 
 
 async def page(request: web.Request) -> web.Response:

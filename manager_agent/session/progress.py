@@ -24,7 +24,7 @@ from manager_agent.shifted_instants import shifted
 class _Facts(BaseModel):
     """Fields of later versions are ignored; those at their default are not written."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:

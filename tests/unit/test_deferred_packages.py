@@ -1,4 +1,4 @@
-"""Modules of packages whose `__init__` does not run: in packages made for the test."""
+"""Modules without what they would load besides: in packages made for the test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from manager_agent.deferred_packages import DeferredPackage, deferred_packages
+from manager_agent.deferred_packages import DeferredPackage, absent_packages, deferred_packages
 
 pytestmark = pytest.mark.unit
 
@@ -124,3 +124,16 @@ def test_no_finder_is_removed_that_another_thread_may_be_asking(package: str) ->
     with deferred_packages(package):
         finders = list(sys.meta_path)
     assert sys.meta_path == finders
+
+
+def test_an_absent_package_is_as_if_it_were_not_installed_within_the_block(package: str) -> None:
+    with absent_packages(package), pytest.raises(ImportError):
+        importlib.import_module(f"{package}.user")
+    assert importlib.import_module(package).VALUE == "of the package"
+
+
+def test_an_absent_package_that_is_already_imported_is_left_as_it_is(package: str) -> None:
+    before = importlib.import_module(package)
+    with absent_packages(package):
+        assert importlib.import_module(package) is before
+    assert sys.modules[package] is before

@@ -27,6 +27,7 @@ NEVER_NEEDED = {
     "livekit.agents.tts": "text to speech",
     "livekit.agents.voice": "voice agents",
     "redis.client": "REDIS_URL is not set",
+    "rich": "tables of the command line",
 }
 """They would take more memory than all of http_api and manager_agent."""
 
