@@ -20,7 +20,6 @@ from rich.console import Console
 
 from http_api.cli.create import create_ready_session
 from http_api.cli.progress import Progress
-from http_api.client import ApiError, Client, Unreachable
 from http_api.settings.complaint import BadSettings
 from http_api.settings.settings import Settings
 from http_api.settings.state_dir import with_state_dir
@@ -34,6 +33,7 @@ from scripts.livekit_server import (
     free_port,
     require_free,
 )
+from session_manager_client import ApiError, Client, Unreachable
 
 SERVICES = {
     "asr-service": "examples.asr_service",

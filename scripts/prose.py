@@ -39,7 +39,15 @@ BANNED = {
 }
 """What is not written (a pattern of whole words), and what is written instead."""
 
-PRODUCT = ("manager_agent/", "http_api/", "service_kit/", "examples/", "scripts/", "benchmarks/")
+PRODUCT = (
+    "manager_agent/",
+    "http_api/",
+    "service_kit/",
+    "session_manager_client/",
+    "examples/",
+    "scripts/",
+    "benchmarks/",
+)
 VENDORED = re.compile(r"^http_api/static/(?:htm|livekit-client|swagger-ui)/")
 TEXTS = (".md", ".js", ".html", ".css", ".yaml", ".toml")
 CODE_BLOCK = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)

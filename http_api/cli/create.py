@@ -13,8 +13,8 @@ from http_api.cli.target import KEY_VARIABLE, URL, Json, KeyVariable, Url, conne
 
 if TYPE_CHECKING:
     from http_api.cli.progress import Progress
-    from http_api.client import Client
-    from http_api.models.responses import SessionView, SessionWithToken
+    from session_manager_client import Client
+    from session_manager_client.models import ReadySession, SessionInfo
 
 NO_SERVICES = "The session requires no services, so the user's room is empty. Name some with --service or --profile."
 
@@ -67,12 +67,12 @@ async def _create(url: str, key_variable: str, fields: dict[str, Any], keep: boo
             await client.close(session.session_id)
 
 
-async def create_ready_session(client: Client, progress: Progress, **fields: Any) -> SessionWithToken:
+async def create_ready_session(client: Client, progress: Progress, **fields: Any) -> ReadySession:
     """Create a session and wait until it is ready, reporting each change to `progress`.
 
     Close the session on any error. Raises ApiError, Unreachable.
     """
-    from http_api.client import ApiError, Unreachable
+    from session_manager_client import ApiError, Unreachable
 
     session = await client.create(**fields)
     try:
@@ -92,5 +92,5 @@ async def create_ready_session(client: Client, progress: Progress, **fields: Any
     return ready
 
 
-def is_decided(session: SessionView) -> bool:
+def is_decided(session: SessionInfo) -> bool:
     return session.state in ("ready", "active") or session.ended_at is not None

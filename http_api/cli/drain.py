@@ -12,7 +12,7 @@ from http_api.cli.exits import ExitCode, run
 from http_api.cli.target import KEY_VARIABLE, URL, Json, KeyVariable, Url, connected
 
 if TYPE_CHECKING:
-    from http_api.client import Client
+    from session_manager_client import Client
 
 INTERVAL = 0.5
 """Seconds between two looks at what is left."""

@@ -73,8 +73,8 @@ def _report(error: Exception) -> tuple[ExitCode, str, dict[str, Any]]:
 
     The imports below cost nothing extra: an error of these types means that its module is already loaded.
     """
-    from http_api.client import ApiError, Unreachable
     from http_api.settings.complaint import BadSettings
+    from session_manager_client import ApiError, Unreachable
 
     match error:
         case CommandError():

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING
 from http_api.cli.fitted import Fitted
 from http_api.cli.services import registered_table
 from http_api.cli.sessions import sessions_table
-from http_api.models.responses import ServiceView, SessionView
-from http_api.observability.upstreams import DependencyState
-from http_api.streams.models import EventData, Forgotten, HealthView, ServiceGone, Snapshot
+from session_manager_client.models import (
+    FeedHealth,
+    FeedItem,
+    FeedSnapshot,
+    ForgottenSession,
+    RemovedService,
+    ServiceInfo,
+    SessionInfo,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -19,45 +25,45 @@ SHOWN = 50
 """The number of sessions shown."""
 SERVICES_SHARE = 0.3
 """Share of the terminal's height reserved for services when there are many sessions."""
-FAILING = {DependencyState.AWAY: "been unavailable", DependencyState.REFUSES_WRITES: "refused writes"}
+FAILING = {"away": "been unavailable", "refuses_writes": "refused writes"}
 """What an upstream has done since a while."""
 
 
 @dataclass(slots=True)
 class Overview:
-    sessions: dict[str, SessionView] = field(default_factory=dict)
-    services: dict[str, ServiceView] = field(default_factory=dict)
+    sessions: dict[str, SessionInfo] = field(default_factory=dict)
+    services: dict[str, ServiceInfo] = field(default_factory=dict)
     """Empty if the caller may not see services."""
-    health: HealthView | None = None
+    health: FeedHealth | None = None
 
-    def take(self, data: EventData) -> list[SessionView]:
+    def take(self, data: FeedItem) -> list[SessionInfo]:
         """Apply one event of the feed. Returns the sessions that changed, oldest first; for the first snapshot, at most
         SHOWN of them."""
         match data:
-            case Snapshot():
+            case FeedSnapshot():
                 most = SHOWN if self.health is None else None
                 before, self.sessions = self.sessions, {session.session_id: session for session in data.sessions}
                 self.services = {service.service_id: service for service in data.services or ()}
                 self.health = data.health
                 return [one for one in self._newest_first()[:most][::-1] if before.get(one.session_id) != one]
-            case SessionView():
+            case SessionInfo():
                 self.sessions[data.session_id] = data
                 return [data]
-            case Forgotten():
+            case ForgottenSession():
                 self.sessions.pop(data.session_id, None)
-            case ServiceView():
+            case ServiceInfo():
                 self.services[data.service_id] = data
-            case ServiceGone():
+            case RemovedService():
                 self.services.pop(data.service_id, None)
-            case HealthView():
+            case FeedHealth():
                 self.health = data
         return []
 
-    def newest(self) -> list[SessionView]:
+    def newest(self) -> list[SessionInfo]:
         """The sessions shown, newest first."""
         return self._newest_first()[:SHOWN]
 
-    def _newest_first(self) -> list[SessionView]:
+    def _newest_first(self) -> list[SessionInfo]:
         """Session ids sort by creation time."""
         return sorted(self.sessions.values(), key=lambda session: session.session_id, reverse=True)
 

@@ -13,7 +13,7 @@ from http_api.cli.target import KEY_VARIABLE, URL, Json, KeyVariable, Url, conne
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from http_api.models.responses import ServiceView
+    from session_manager_client.models import ServiceInfo
 
 
 def services(url: Url = URL, api_key_env: KeyVariable = KEY_VARIABLE, as_json: Json = False) -> None:
@@ -30,13 +30,13 @@ async def _list(url: str, key_variable: str, as_json: bool) -> None:
     output.out().print(registered_table(found))
 
 
-def registered_table(services: Sequence[ServiceView]) -> Table:
+def registered_table(services: Sequence[ServiceInfo]) -> Table:
     columns = ("service", "type", "state", "load", "in flight", "capacity", "lease left", "at")
     now = datetime.now(UTC)
     return output.table(*columns, rows=[_row(service, now) for service in services], right=columns[3:7])
 
 
-def _row(service: ServiceView, now: datetime) -> list[object]:
+def _row(service: ServiceInfo, now: datetime) -> list[object]:
     left = None
     if service.lease_expires_at is not None:
         left = output.format_duration((datetime.fromisoformat(service.lease_expires_at) - now).total_seconds())

@@ -18,9 +18,8 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-    from http_api.client import Client
-    from http_api.models.responses import RequiredServiceView, SessionView
-    from http_api.models.timeline import AttemptView
+    from session_manager_client import Client
+    from session_manager_client.models import AttemptInfo, RequiredServiceInfo, SessionInfo
 
 States = Annotated[list[str] | None, typer.Option("--state", help="Only sessions in this state; repeatable.")]
 RegisteredService = Annotated[str | None, typer.Option("--service", help="Only sessions with this service.")]
@@ -50,7 +49,7 @@ async def _list(url: str, key_variable: str, states: list[str], service: str | N
 
 async def newest(
     client: Client, *, limit: int, state: Sequence[str] = (), service: str | None = None
-) -> list[SessionView]:
+) -> list[SessionInfo]:
     """At most `limit` sessions in one of these states, with this service. Raises ApiError, Unreachable."""
     found = []
     async with aclosing(client.sessions(state=state, service=service)) as sessions:
@@ -61,13 +60,13 @@ async def newest(
     return found
 
 
-def sessions_table(sessions: Sequence[SessionView]) -> Table:
+def sessions_table(sessions: Sequence[SessionInfo]) -> Table:
     now = datetime.now(UTC)
     columns = ("session", "state", "user", "room", "ready", "age", "reason")
     return output.table(*columns, rows=[_session_row(session, now) for session in sessions], right=("age",))
 
 
-def _session_row(session: SessionView, now: datetime) -> list[object]:
+def _session_row(session: SessionInfo, now: datetime) -> list[object]:
     ready = sum(service.state == "ready" for service in session.services)
     age = output.format_duration((now - datetime.fromisoformat(session.created_at)).total_seconds())
     return [
@@ -76,7 +75,7 @@ def _session_row(session: SessionView, now: datetime) -> list[object]:
     ]  # fmt: skip
 
 
-def headline(session: SessionView) -> Text:
+def headline(session: SessionInfo) -> Text:
     """The session's id, user, state and reason."""
     from rich.text import Text
 
@@ -84,12 +83,12 @@ def headline(session: SessionView) -> Text:
     return Text(visible(f"{session.session_id} of {session.user_identity} is {session.state}{reason}"), "bold")
 
 
-def why_not_ready(service: RequiredServiceView | AttemptView) -> str | None:
+def why_not_ready(service: RequiredServiceInfo | AttemptInfo) -> str | None:
     """The reason, with what there is to say about it."""
     return f"{service.reason}: {service.detail}" if service.detail else service.reason
 
 
-def services_table(session: SessionView) -> Table:
+def services_table(session: SessionInfo) -> Table:
     """The services of a session, one row each."""
     columns = ("service", "state", "attempt", "ready by", "reason")
     rows = [

@@ -12,7 +12,7 @@ import typer
 from http_api.cli.exits import CommandError
 
 if TYPE_CHECKING:
-    from http_api.client import Client
+    from session_manager_client import Client
 
 URL = "http://localhost:8080"
 KEY_VARIABLE = "SESSION_MANAGER_API_KEY"
@@ -33,14 +33,14 @@ Dev = Annotated[bool, typer.Option("--dev", help="Use the defaults of dev mode."
 async def connected(url: str, key_variable: str) -> AsyncIterator[Client]:
     """A client of the session manager at `url`, with the API key in that variable. Raises CommandError, also if a
     variable that was named on the command line is not set."""
-    from http_api.client import Client
-    from manager_agent.proxy_rule import BadProxy
+    from manager_agent.proxy_rule import BadProxy, proxy_rule
+    from session_manager_client import Client
 
     key = as_meant(key_variable, os.environ.get(key_variable, ""))
     if not key and key_variable != KEY_VARIABLE:
         raise CommandError(f"--api-key-env: the environment variable {key_variable} is not set")
     try:
-        client = Client(as_meant("--url", url), key or None, max_wait=MAX_WAIT)
+        client = Client(as_meant("--url", url), key or None, max_wait=MAX_WAIT, proxy=lambda url: proxy_rule().of(url))
     except BadProxy as wrong:
         raise CommandError(str(wrong)) from None
     except ValueError as wrong:

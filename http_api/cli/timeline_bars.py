@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from http_api.cli import output
-from http_api.models.timeline import AttemptView, TimelineView
 from manager_agent.characters import visible
+from session_manager_client.models import AttemptInfo, TimelineInfo
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -47,7 +47,7 @@ class Scale:
         return self.begin + (self.end - self.begin) * cell / self.cells
 
 
-def scale_of(timeline: TimelineView, now: datetime, cells: int) -> Scale:
+def scale_of(timeline: TimelineInfo, now: datetime, cells: int) -> Scale:
     """From the request until no service is awaited. Time spent ready does not stretch the scale, unless a service is
     lost. PURE."""
     ends = [timeline.ready_at or timeline.ended_at or timeline.created_at]
@@ -59,7 +59,7 @@ def scale_of(timeline: TimelineView, now: datetime, cells: int) -> Scale:
     return Scale(begin, max(last, begin + timedelta(milliseconds=1)), cells)
 
 
-def bar(attempt: AttemptView, scale: Scale) -> list[int]:
+def bar(attempt: AttemptInfo, scale: Scale) -> list[int]:
     """The value of each cell: 0 for nothing, the number (from 1) of the phase reached by its end, or BROKEN where the
     attempt failed. PURE."""
     at = {name: datetime.fromisoformat(instant) for name, instant in attempt.timeline.items()}
@@ -77,7 +77,7 @@ def bar(attempt: AttemptView, scale: Scale) -> list[int]:
     return cells
 
 
-def remark(attempt: AttemptView, now: datetime) -> str:
+def remark(attempt: AttemptInfo, now: datetime) -> str:
     """Why the attempt failed, what made it ready, or what it still has to do and by when. PURE."""
     notes = [str(attempt.reason)] if attempt.reason is not None else []
     if attempt.ready_by is not None:
@@ -125,7 +125,7 @@ def layout(width: int, columns: Sequence[int], remarks: int) -> tuple[int, bool]
 class Drawing:
     """A Rich renderable. Each rendering shows the current waiting times."""
 
-    timeline: TimelineView
+    timeline: TimelineInfo
     _begun: float = field(default_factory=time.monotonic)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:

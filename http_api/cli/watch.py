@@ -16,8 +16,8 @@ from http_api.cli.target import KEY_VARIABLE, URL, Json, KeyVariable, Url, conne
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from http_api.client import Client
-    from http_api.models.responses import SessionView
+    from session_manager_client import Client
+    from session_manager_client.models import SessionInfo
 
 REDRAW_INTERVAL = 0.25
 """Seconds between two renderings on a terminal."""
@@ -119,7 +119,7 @@ async def _list_one(client: Client, session_id: str, as_json: bool) -> ExitCode:
     return code
 
 
-def _list(sessions: Iterable[SessionView], as_json: bool) -> None:
+def _list(sessions: Iterable[SessionInfo], as_json: bool) -> None:
     for session in sessions:
         if as_json:
             output.print_json(session.model_dump(mode="json"))
@@ -127,10 +127,10 @@ def _list(sessions: Iterable[SessionView], as_json: bool) -> None:
             print(line_of(session), flush=True)
 
 
-def line_of(session: SessionView) -> str:
+def line_of(session: SessionInfo) -> str:
     services = [f"{service.service_id or service.type}={service.state}" for service in session.services]
     return " ".join([session.session_id, session.user_identity, session.state, session.reason or "-", *services])
 
 
-def _code(session: SessionView) -> ExitCode:
+def _code(session: SessionInfo) -> ExitCode:
     return ExitCode.FAILED if session.state == "failed" else ExitCode.OK

@@ -12,12 +12,13 @@ from ipaddress import ip_address
 from aiohttp import web
 from yarl import URL
 
-from http_api.client import ApiError, Client, Unreachable
 from http_api.doctor.finding import Finding, ok, wrong
 from http_api.listening import CannotListen, listen
 from http_api.protocol.bodies import read_bytes
 from http_api.settings.settings import Settings
 from manager_agent.livekit.webhooks import UnreadableWebhook, UnsignedWebhook, read_webhook, signed_digest
+from manager_agent.proxy_rule import proxy_rule
+from session_manager_client import ApiError, Client, Unreachable
 
 PORT, SESSIONS, WEBHOOKS = "port", "sessions", "webhooks"
 PATH = "/livekit/webhook"
@@ -37,11 +38,16 @@ def own_url(settings: Settings) -> URL:
     return URL.build(scheme="http", host="127.0.0.1" if unspecified else host, port=settings.server_port)
 
 
+def _client(settings: Settings, timeout: float, key: str | None = None) -> Client:
+    """A client of the session manager with these settings on this machine."""
+    return Client(str(own_url(settings)), key, timeout=timeout, max_wait=0, proxy=proxy_rule().of)
+
+
 async def check_port(settings: Settings) -> tuple[Finding, bool]:
     """What uses the port, and whether that is a running session manager."""
     url = own_url(settings)
     try:
-        async with Client(str(url), timeout=HEALTH_TIMEOUT, max_wait=0) as client:
+        async with _client(settings, HEALTH_TIMEOUT) as client:
             health = await client.health()
     except (ApiError, Unreachable):
         try:
@@ -60,7 +66,7 @@ async def check_deep_health(settings: Settings, key: str) -> list[Finding]:
     """Ask the running session manager for a deep health check: whether sessions work and webhooks arrive. `key` is the
     API key or token to authenticate with."""
     try:
-        async with Client(str(own_url(settings)), key, timeout=PROOF_TIMEOUT, max_wait=0) as client:
+        async with _client(settings, PROOF_TIMEOUT, key) as client:
             proof = await client.proof()
     except (ApiError, Unreachable) as error:
         return [wrong(SESSIONS, str(error), "See the session manager's log.")]

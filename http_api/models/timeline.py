@@ -115,13 +115,6 @@ class TimelineView(View):
     log: list[dict[str, Any]] | None
     """The newest log entries about this session, oldest first; null unless the caller has the scope `admin`."""
 
-    @property
-    def may_change_unannounced(self) -> bool:
-        """Whether the timeline may change without a new revision of the session: when the manager joins, how often an
-        invite was sent, when it is sent again."""
-        is_managed = any(step.name is StepName.MANAGER_JOINED for step in self.steps)
-        return self.ended_at is None and (not is_managed or any(attempt.late for attempt in self.attempts))
-
     @classmethod
     def of(cls, session: Session, now: float, log: list[dict[str, Any]] | None) -> Self:
         return cls(

@@ -21,10 +21,9 @@ from pathlib import Path
 from aiohttp import web
 from livekit import api, rtc
 
-from http_api.client.client import Client
-from http_api.client.errors import ApiError, Unreachable
 from manager_agent.messages import Invite
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from session_manager_client import ApiError, Client, Unreachable
 from tests.chaos.ledger import Ledger
 from tests.chaos.rolling_front import RollingFront
 from tests.chaos.room_watch import OutsideWatch

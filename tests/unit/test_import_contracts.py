@@ -16,7 +16,7 @@ from tests.source_code import parsed
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("manager_agent", "http_api", "service_kit")
+PACKAGES = ("manager_agent", "http_api", "service_kit", "session_manager_client")
 CLOCK_CALLS = frozenset({"now", "utcnow", "today", "monotonic", "perf_counter"})
 BUILTIN_IO = frozenset({"open", "print", "input"})
 

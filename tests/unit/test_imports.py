@@ -11,7 +11,7 @@ from tests.source_code import parsed
 
 pytestmark = pytest.mark.unit
 
-FOLDERS = ("manager_agent", "http_api", "service_kit", "scripts", "examples", "benchmarks")
+FOLDERS = ("manager_agent", "http_api", "service_kit", "session_manager_client", "scripts", "examples", "benchmarks")
 
 
 def test_nothing_outside_tests_imports_the_tests() -> None:

@@ -19,12 +19,12 @@ from rich.console import Console
 from http_api.access.api_keys import KeyEntry, digest_of, new_key
 from http_api.cli.exits import ExitCode
 from http_api.cli.progress import Progress
-from http_api.client import Client
 from http_api.settings.settings import Settings
 from manager_agent.json_object import JsonObject
 from manager_agent.session import events as ev
 from manager_agent.session.events import Chosen, ReadyOn, Refusal
 from scripts.livekit_server import ROOT, free_port
+from session_manager_client import Client
 from tests.api.stand_ins import Api, StartApi
 from tests.api.still_sessions import still_session
 

@@ -18,7 +18,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.events import Refusal
 from scripts.livekit_server import ROOT
 from tests.api.cli.test_commands import COMMAND, INTERRUPTED, NO
-from tests.api.client.test_client import client_of
+from tests.api.session_manager_client.test_client import client_of
 from tests.api.stand_ins import Api, StartApi
 from tests.api.still_sessions import still_session
 from tests.waiting import waiting_for

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from http_api.client import ApiError, Client
 from http_api.observability.logs.recent import PER_SESSION
 from http_api.settings.settings import Settings
 from manager_agent.session import events as ev
 from manager_agent.session.events import Chosen, ReadyOn, Refusal
+from session_manager_client import ApiError, Client
 from tests.api.stand_ins import Api, StartApi
 from tests.api.still_sessions import StillSession, still_session
 from tests.tenants import ACME, OPERATOR, RIVAL, production

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from http_api.client.client import Client
+from session_manager_client import Client
 from tests.chaos.rolling_restarts import CLIENT_PATIENCE, EagerBot, LastingCall, RollingOutcome, visit
 from tests.live.replicas.act_audit import acts_of, double_owners
 from tests.live.replicas.conftest import StartSite

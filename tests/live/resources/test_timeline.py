@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from http_api.client import Client
-from http_api.models.responses import SessionView
-from http_api.streams.models import HealthView, Snapshot
 from manager_agent.session.session import Session
+from session_manager_client import Client
+from session_manager_client.models import FeedHealth, FeedSnapshot, SessionInfo
 from tests.live.bots import Bot
 from tests.live.conftest import Stack
 
@@ -86,16 +85,16 @@ async def test_timeline_shows_the_deadline_of_a_missing_service(stack: Stack) ->
 
 async def test_feed_shows_a_service_being_replaced(stack: Stack) -> None:
     """And that LiveKit is up."""
-    seen: list[SessionView] = []
+    seen: list[SessionInfo] = []
     async with Client(stack.url) as client, aclosing(client.follow_all()) as events:
         first = await anext(events)
-        assert isinstance(first, Snapshot)
-        health: HealthView = first.health
+        assert isinstance(first, FeedSnapshot)
+        health: FeedHealth = first.health
         session, failed, ready = await one_that_fails_is_replaced(stack)
         async for told in events:
-            if isinstance(told, HealthView):
+            if isinstance(told, FeedHealth):
                 health = told
-            if isinstance(told, SessionView):
+            if isinstance(told, SessionInfo):
                 seen.append(told)
                 if told.state == "ready":
                     break

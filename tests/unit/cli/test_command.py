@@ -19,11 +19,9 @@ from http_api import VERSION
 from http_api.cli import app
 from http_api.cli.exits import MEANINGS, CommandError, ExitCode, run
 from http_api.cli.progress import Progress, steps_of
-from http_api.client import ApiError, Unreachable
-from http_api.models.responses import RequiredServiceView, SessionView
 from http_api.settings.complaint import BadSettings
-from manager_agent.session.attempt import ServiceState
-from manager_agent.session.session import SessionState
+from session_manager_client import ApiError, Unreachable
+from session_manager_client.models import RequiredServiceInfo, SessionInfo
 
 pytestmark = pytest.mark.unit
 
@@ -124,10 +122,10 @@ def test_every_failure_prints_one_line_and_has_an_exit_code(
 def test_session_progress_shows_each_step_once_in_order_of_time() -> None:
     seconds = iter(range(10))
 
-    def service(name: str | None, attempt: int, *steps: str, type: str | None = None) -> RequiredServiceView:
+    def service(name: str | None, attempt: int, *steps: str, type: str | None = None) -> RequiredServiceInfo:
         timeline = {step: f"2026-01-01T00:00:0{next(seconds)}.000Z" for step in steps}
-        return RequiredServiceView(
-            service_id=name, type=type, state=ServiceState.JOINED, optional=False, reason=None, attempt=attempt,
+        return RequiredServiceInfo(
+            service_id=name, type=type, state="joined", optional=False, reason=None, attempt=attempt,
             timeline=timeline,
         )  # fmt: skip
 
@@ -149,10 +147,10 @@ def test_session_progress_shows_each_step_once_in_order_of_time() -> None:
     assert [step.ms for step in steps_of(view([later, first]))] == [0, 1000, 2000, 3000, 4000]
 
 
-def view(services: list[RequiredServiceView]) -> SessionView:
+def view(services: list[RequiredServiceInfo]) -> SessionInfo:
     made = "2026-01-01T00:00:00.000Z"
-    return SessionView(
-        session_id="ses_1", room_name="room", state=SessionState.WAITING, user_identity="alice", user_name="",
+    return SessionInfo(
+        session_id="ses_1", room_name="room", state="waiting", user_identity="alice", user_name="",
         metadata={}, services=services, created_at=made, ready_at=None, ready_deadline=made, ended_at=None,
         reason=None, revision=1,
     )  # fmt: skip

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 from rich.console import Console
 
+from http_api.cli.one_session import may_change_unannounced
 from http_api.cli.overview import SHOWN, Overview
 from http_api.cli.timeline_bars import (
     BAR_LEAST,
@@ -23,8 +24,6 @@ from http_api.cli.timeline_bars import (
 )
 from http_api.models.responses import ServiceView, SessionView
 from http_api.models.timeline import TimelineView
-from http_api.observability.upstreams import DependencyState
-from http_api.streams.models import CallerView, DependencyView, Forgotten, HealthView, ServiceGone, Snapshot
 from manager_agent.frozen import replace
 from manager_agent.registry.instances import Instance, InstanceState
 from manager_agent.registry.selection import InstanceStatus
@@ -32,7 +31,19 @@ from manager_agent.registry.services import RegisteredService
 from manager_agent.session import events as ev
 from manager_agent.session.events import Chosen, Event, ReadyOn, Refusal, Signal
 from manager_agent.session.session import Session
+from session_manager_client.models import (
+    CallerInfo,
+    DependencyInfo,
+    FeedHealth,
+    FeedSnapshot,
+    ForgottenSession,
+    RemovedService,
+    ServiceInfo,
+    SessionInfo,
+    TimelineInfo,
+)
 from tests.unit import sessions as given
+from tests.unit.session_manager_client.received import received
 from tests.unit.sessions import ASR, LLM, START
 
 pytestmark = pytest.mark.unit
@@ -47,15 +58,15 @@ REPLACED: list[Event] = [
 """The first instance can't be reached and the second one is ready; the other service is not ready yet."""
 
 
-def told_of(session: Session, at: float) -> TimelineView:
-    return TimelineView.of(session, START + at, None)
+def told_of(session: Session, at: float) -> TimelineInfo:
+    return received(TimelineView.of(session, START + at, None), TimelineInfo)
 
 
-def now_of(timeline: TimelineView) -> datetime:
+def now_of(timeline: TimelineInfo) -> datetime:
     return datetime.fromisoformat(timeline.now)
 
 
-def bars(timeline: TimelineView, cells: int) -> list[str]:
+def bars(timeline: TimelineInfo, cells: int) -> list[str]:
     """Each bar with a digit for each cell: 0 nothing, 1 to 4 a phase, 5 the end of a failed attempt."""
     scale = scale_of(timeline, now_of(timeline), cells)
     return ["".join(map(str, bar(attempt, scale))) for attempt in timeline.attempts]
@@ -119,7 +130,7 @@ def test_the_timeline_shows_when_a_refused_invite_is_repeated() -> None:
 
 def test_a_timeline_is_refreshed_while_the_manager_or_a_service_is_awaited() -> None:
     session = given.a_session(given.JOINS)
-    may = [told_of(session, 0).may_change_unannounced]
+    may = [may_change_unannounced(told_of(session, 0))]
     for events in (
         [*given.created(), *given.invited(ASR), *given.accepted(ASR), given.seen("sm-asr-1", "PA", START + 1)],
         given.managed(),
@@ -127,7 +138,7 @@ def test_a_timeline_is_refreshed_while_the_manager_or_a_service_is_awaited() -> 
         [ev.SessionClosed(START + 4)],
     ):
         session = given.after(session, *events)
-        may.append(told_of(session, 5).may_change_unannounced)
+        may.append(may_change_unannounced(told_of(session, 5)))
     assert may == [True, True, False, True, False]
 
 
@@ -174,24 +185,25 @@ def test_a_terminal_without_block_characters_gets_letters(encoding: str, mark: s
 # --- everything -------------------------------------------------------------------------------------
 
 
-def view(number: int, *events: Event) -> SessionView:
-    return SessionView.of(given.after(replace(given.a_session(), session_id=f"ses_{number:03}"), *events))
+def view(number: int, *events: Event) -> SessionInfo:
+    session = given.after(replace(given.a_session(), session_id=f"ses_{number:03}"), *events)
+    return received(SessionView.of(session), SessionInfo)
 
 
-def health(state: DependencyState, detail: str | None) -> HealthView:
-    found = DependencyView(name="livekit", state=state, since="2026-01-01T00:00:00.000Z", detail=detail)
-    return HealthView(dependencies=[found], time="2026-01-01T00:00:01.000Z", version="1")
+def health(state: str, detail: str | None) -> FeedHealth:
+    found = DependencyInfo(name="livekit", state=state, since="2026-01-01T00:00:00.000Z", detail=detail)
+    return FeedHealth(dependencies=[found], time="2026-01-01T00:00:01.000Z", version="1")
 
 
-def registered(service_id: str, load: float | None = None) -> ServiceView:
+def registered(service_id: str, load: float | None = None) -> ServiceInfo:
     instance = Instance(RegisteredService(service_id, "ASR", f"http://{service_id}.example/"), load=load)
-    return ServiceView.of(InstanceStatus(instance, InstanceState.HEALTHY, 0))
+    return received(ServiceView.of(InstanceStatus(instance, InstanceState.HEALTHY, 0)), ServiceInfo)
 
 
-def snapshot(*sessions: SessionView) -> Snapshot:
-    principal = CallerView(name="dev", scopes=[])
-    is_up = health(DependencyState.UP, None)
-    return Snapshot(sessions=list(sessions), services=[], health=is_up, profiles=[], caller=principal)
+def snapshot(*sessions: SessionInfo) -> FeedSnapshot:
+    principal = CallerInfo(name="dev", scopes=[])
+    is_up = health("up", None)
+    return FeedSnapshot(sessions=list(sessions), services=[], health=is_up, profiles=[], caller=principal)
 
 
 def test_an_overview_applies_feed_events_and_returns_the_changed_sessions() -> None:
@@ -199,7 +211,7 @@ def test_an_overview_applies_feed_events_and_returns_the_changed_sessions() -> N
     assert overview.take(snapshot(two, one)) == [one, two]
     changed = view(1, ev.SessionClosed(START))
     assert overview.take(changed) == [changed]
-    assert overview.take(Forgotten(session_id=two.session_id)) == []
+    assert overview.take(ForgottenSession(session_id=two.session_id)) == []
     assert overview.newest() == [changed]
     assert overview.take(snapshot(three, changed)) == [three]
 
@@ -209,8 +221,8 @@ def test_an_overview_keeps_the_last_state_of_each_service_until_it_is_gone() -> 
     overview.take(snapshot().model_copy(update={"services": [registered("tts"), registered("asr")]}))
     assert overview.take(registered("tts", load=0.5)) == []
     overview.take(registered("vad"))
-    overview.take(ServiceGone(service_id="asr"))
-    overview.take(ServiceGone(service_id="nobody"))
+    overview.take(RemovedService(service_id="asr"))
+    overview.take(RemovedService(service_id="nobody"))
     assert {service_id: service.load for service_id, service in overview.services.items()} == {"tts": 0.5, "vad": None}
     overview.take(snapshot())
     assert overview.services == {}
@@ -237,7 +249,7 @@ def test_an_overview_is_no_higher_than_the_terminal(sessions: int, services: int
     overview = Overview()
     told = snapshot(*(view(number) for number in reversed(range(sessions))))
     overview.take(told.model_copy(update={"services": [registered(f"asr-{number:02}") for number in range(services)]}))
-    overview.take(health(DependencyState.AWAY, "it does not answer"))
+    overview.take(health("away", "it does not answer"))
     out = io.StringIO()
     Console(file=out, width=width, height=height).print(overview)
     lines = out.getvalue().splitlines()
@@ -264,9 +276,9 @@ def test_services_fill_the_rows_that_few_sessions_leave() -> None:
 def test_an_overview_shows_what_is_unavailable_until_it_is_back() -> None:
     overview = Overview()
     assert overview.unavailable() == []
-    overview.take(health(DependencyState.AWAY, "it does not answer"))
+    overview.take(health("away", "it does not answer"))
     assert overview.unavailable() == ["livekit has been unavailable since 2026-01-01T00:00:00.000Z: it does not answer"]
-    overview.take(health(DependencyState.REFUSES_WRITES, "out of memory"))
+    overview.take(health("refuses_writes", "out of memory"))
     assert overview.unavailable() == ["livekit has refused writes since 2026-01-01T00:00:00.000Z: out of memory"]
     overview.take(snapshot())
     assert overview.unavailable() == []

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from http_api.client import ApiError, Client, Unreachable
 from http_api.models.responses import SessionWithToken
 from scripts.livekit_server import free_port
+from session_manager_client import ApiError, Client, Unreachable
 from tests.api.stand_ins import Api, StartApi
 
 pytestmark = pytest.mark.api

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from livekit import rtc
 
-from http_api.client import ApiError, Client
 from manager_agent.livekit.room_connection import connect, disconnect
+from session_manager_client import ApiError, Client
 from tests.live.bots import CONNECT_TIMEOUT, QUIETLY
 from tests.live.conftest import Site, Stack, StartStack
 from tests.waiting import waiting_for

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any, Self, Unpack
+from uuid import uuid4
 
 from pydantic import TypeAdapter
 
-from http_api.client.calls import Calls, Reply
-from http_api.client.errors import ApiError, Unreachable
-from http_api.client.event_streams import SESSION, follow, follow_all
-from http_api.client.fields import ParticipantFields, ServiceFields, SessionFields
-from http_api.models.health import Draining, Health, Proven
-from http_api.models.responses import (
-    ParticipantView,
-    RegisteredServiceView,
-    ServiceList,
-    ServiceView,
-    SessionList,
-    SessionView,
-    SessionWithToken,
+from session_manager_client.calls import Calls, Reply
+from session_manager_client.errors import ApiError, Unreachable
+from session_manager_client.event_streams import SESSION, follow, follow_all
+from session_manager_client.fields import ParticipantFields, ServiceFields, SessionFields
+from session_manager_client.models import (
+    DrainingReplica,
+    FeedItem,
+    HealthProof,
+    ParticipantAccess,
+    ReadySession,
+    RegisteredServiceInfo,
+    ServerHealth,
+    ServiceInfo,
+    ServiceListing,
+    SessionInfo,
+    SessionPage,
+    TimelineInfo,
 )
-from http_api.models.timeline import TimelineView
-from http_api.streams.models import EventData
-from manager_agent.session.session import GIVES_TOKENS, SessionState
-from manager_agent.ulids import new_ulid
+from session_manager_client.proxies import ProxyOf, environment_proxy
 
 SESSIONS = ("api", "v1", "sessions")
 SERVICES = ("api", "v1", "microservices")
@@ -40,17 +41,19 @@ TAKE_BACK_TIMEOUT = 2.0
 PROOF_TIME = 15.0
 """Extra seconds for a deep health check, which creates a room."""
 PAGE = "200"
+GIVES_TOKENS = frozenset({"ready", "active"})
+"""The states of a session in which its user may have a token."""
 
-WITH_TOKEN = TypeAdapter(SessionWithToken)
-PARTICIPANT = TypeAdapter(ParticipantView)
-SESSION_LIST = TypeAdapter(SessionList)
-SERVICE = TypeAdapter(ServiceView)
-REGISTERED = TypeAdapter(RegisteredServiceView)
-SERVICE_LIST = TypeAdapter(ServiceList)
-HEALTH = TypeAdapter(Health)
-DRAINING = TypeAdapter(Draining)
-PROVEN = TypeAdapter(Proven)
-TIMELINE = TypeAdapter(TimelineView)
+WITH_TOKEN = TypeAdapter(ReadySession)
+PARTICIPANT = TypeAdapter(ParticipantAccess)
+SESSION_LIST = TypeAdapter(SessionPage)
+SERVICE = TypeAdapter(ServiceInfo)
+REGISTERED = TypeAdapter(RegisteredServiceInfo)
+SERVICE_LIST = TypeAdapter(ServiceListing)
+HEALTH = TypeAdapter(ServerHealth)
+DRAINING = TypeAdapter(DrainingReplica)
+PROVEN = TypeAdapter(HealthProof)
+TIMELINE = TypeAdapter(TimelineInfo)
 
 
 class Client:
@@ -62,15 +65,16 @@ class Client:
 
     Every method raises ApiError for an error response and Unreachable if there is no response. Temporary errors (no
     response, 429 or 503 with `Retry-After`) are retried for `max_wait` seconds; 0 disables retries. Each response may
-    take `timeout` seconds, plus the seconds that the server was asked to wait.
+    take `timeout` seconds, plus the seconds that the server was asked to wait. `proxy` returns the URL of the proxy for
+    a URL, None for none.
     """
 
     def __init__(
         self, url: str = "http://localhost:8080", api_key: str | None = None, *, timeout: float = 10.0,
-        max_wait: float = 15.0,
+        max_wait: float = 15.0, proxy: ProxyOf = environment_proxy,
     ) -> None:  # fmt: skip
         """Raises ValueError for an invalid URL."""
-        self._calls = Calls(url, api_key, timeout=timeout, max_wait=max_wait)
+        self._calls = Calls(url, api_key, timeout=timeout, max_wait=max_wait, proxy=proxy)
 
     async def __aenter__(self) -> Self:
         await self._calls.__aenter__()
@@ -85,7 +89,7 @@ class Client:
     # --- sessions -----------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def session(self, **fields: Unpack[SessionFields]) -> AsyncIterator[SessionWithToken]:
+    async def session(self, **fields: Unpack[SessionFields]) -> AsyncIterator[ReadySession]:
         """A ready session, closed on exit. If it can't be closed, its own limits end it."""
         opened = await self.create(**fields)
         try:
@@ -94,15 +98,15 @@ class Client:
             with suppress(ApiError, Unreachable):
                 await self.close(opened.session_id)
 
-    async def create(self, *, wait: int = 0, **fields: Unpack[SessionFields]) -> SessionView:
+    async def create(self, *, wait: int = 0, **fields: Unpack[SessionFields]) -> SessionInfo:
         """Create a session. Returns once its room exists; with `wait` once it is ready, or after that many seconds (at
         most 60).
 
         Retries never create a second session. Cancelling the call ends the session.
         """
         prefer = f"wait={wait}" if wait else "respond-async"
-        key = new_ulid(time.time())
-        body = {"user_identity": f"user-{key.lower()}"} | _given(fields)
+        key = uuid4().hex
+        body = {"user_identity": f"user-{key}"} | _given(fields)
         headers = {"Prefer": prefer, "Idempotency-Key": key}
         asking = asyncio.create_task(self._calls.ask("POST", *SESSIONS, body=body, headers=headers, wait=wait))
         try:
@@ -118,7 +122,7 @@ class Client:
         with suppress(ApiError, Unreachable, asyncio.CancelledError):
             await self.close((await asking).read(SESSION).session_id)
 
-    async def get(self, session_id: str, *, known: SessionView | None = None, wait: int = 0) -> SessionView:
+    async def get(self, session_id: str, *, known: SessionInfo | None = None, wait: int = 0) -> SessionInfo:
         """The session's current state, with its token while it is ready or active.
 
         With `wait` (up to 60 seconds): return once it is ready or over, or after that time. With `known` too: return as
@@ -132,7 +136,7 @@ class Client:
             return known
         return reply.read(SESSION)
 
-    async def until_ready(self, session_id: str) -> SessionWithToken:
+    async def until_ready(self, session_id: str) -> ReadySession:
         """Wait until the session is ready; returns it with its token. The session's `ready_timeout` bounds the wait.
         Raises ApiError if it ends first."""
         while True:
@@ -140,11 +144,11 @@ class Client:
             if session.ended_at is not None:
                 raise ApiError.of_session(session)
             if session.state in GIVES_TOKENS:
-                return session if isinstance(session, SessionWithToken) else await self.token(session_id)
+                return session if isinstance(session, ReadySession) else await self.token(session_id)
 
     async def sessions(
-        self, *, state: Iterable[SessionState | str] = (), service: str | None = None
-    ) -> AsyncGenerator[SessionView, None]:
+        self, *, state: Iterable[str] = (), service: str | None = None
+    ) -> AsyncGenerator[SessionInfo, None]:
         """The sessions visible to the caller, newest first; only those in one of these states, with this service."""
         query: dict[str, str | list[str]] = {"limit": PAGE, "state": [str(one) for one in state]}
         if service is not None:
@@ -157,58 +161,58 @@ class Client:
             cursor = page.next_cursor
             query["cursor"] = cursor or ""
 
-    def follow(self, session_id: str) -> AsyncGenerator[SessionView, None]:
+    def follow(self, session_id: str) -> AsyncGenerator[SessionInfo, None]:
         """Yield the session's current state, then each change until it is over. Reconnects when a connection
         breaks."""
         return follow(self._calls, *SESSIONS, session_id, "events")
 
-    def follow_all(self) -> AsyncGenerator[EventData, None]:
-        """Yield everything visible to the caller: a Snapshot, then each new or changed SessionView, Forgotten when a
-        session is dropped, likewise ServiceView and ServiceGone, and HealthView when it changes.
+    def follow_all(self) -> AsyncGenerator[FeedItem, None]:
+        """Yield everything visible to the caller: a FeedSnapshot, then each new or changed SessionInfo,
+        ForgottenSession when one is dropped, likewise ServiceInfo and RemovedService, and FeedHealth when it changes.
 
-        Reconnects when a connection breaks, which yields a Snapshot again. After connections that brought nothing else
-        the pause grows.
+        Reconnects when a connection breaks, which yields a FeedSnapshot again. After connections that brought nothing
+        else the pause grows.
         """
         return follow_all(self._calls, *FEED)
 
-    async def timeline(self, session_id: str) -> TimelineView:
+    async def timeline(self, session_id: str) -> TimelineInfo:
         """The session's history: its steps, every attempt to get each service, and what is still awaited."""
         return (await self._calls.ask("GET", *SESSIONS, session_id, "timeline")).read(TIMELINE)
 
-    async def close(self, session_id: str) -> SessionView:
+    async def close(self, session_id: str) -> SessionInfo:
         """End the session. Closing it again returns the same response."""
         return (await self._calls.ask("DELETE", *SESSIONS, session_id)).read(SESSION)
 
-    async def token(self, session_id: str) -> SessionWithToken:
+    async def token(self, session_id: str) -> ReadySession:
         """The session with a fresh token."""
         return (await self._calls.ask("POST", *SESSIONS, session_id, "token")).read(WITH_TOKEN)
 
-    async def add_participant(self, session_id: str, **fields: Unpack[ParticipantFields]) -> ParticipantView:
+    async def add_participant(self, session_id: str, **fields: Unpack[ParticipantFields]) -> ParticipantAccess:
         """A token for an additional human participant."""
         body = _given(fields)
         return (await self._calls.ask("POST", *SESSIONS, session_id, "participants", body=body)).read(PARTICIPANT)
 
     # --- services -----------------------------------------------------------------------------------
 
-    async def services(self) -> list[ServiceView]:
+    async def services(self) -> list[ServiceInfo]:
         """All registered services, sorted by id."""
         return (await self._calls.ask("GET", *SERVICES)).read(SERVICE_LIST).services
 
-    async def service(self, service_id: str) -> ServiceView:
+    async def service(self, service_id: str) -> ServiceInfo:
         """One registered service."""
         return (await self._calls.ask("GET", *SERVICES, service_id)).read(SERVICE)
 
-    async def register(self, **fields: Unpack[ServiceFields]) -> RegisteredServiceView:
+    async def register(self, **fields: Unpack[ServiceFields]) -> RegisteredServiceInfo:
         """Register a service, replacing the one with the same id. See its `warning`."""
         return (await self._calls.ask("POST", *SERVICES, "register", body=_given(fields))).read(REGISTERED)
 
-    async def remove(self, service_id: str, *, endpoint: str | None = None) -> ServiceView:
+    async def remove(self, service_id: str, *, endpoint: str | None = None) -> ServiceInfo:
         """Remove a service; with `endpoint`, only if the instance at that address is the registered one."""
         return (await self._calls.ask("DELETE", *SERVICES, service_id, query=_instance(endpoint))).read(SERVICE)
 
     async def heartbeat(
         self, service_id: str, *, load: float | None = None, draining: bool | None = None, endpoint: str | None = None
-    ) -> ServiceView:
+    ) -> ServiceInfo:
         """Renew the service's lease. `load` is from 0 to 1."""
         body = _given({"load": load, "draining": draining})
         reply = await self._calls.ask("POST", *SERVICES, service_id, "heartbeat", body=body, query=_instance(endpoint))
@@ -216,15 +220,15 @@ class Client:
 
     # --- the server itself --------------------------------------------------------------------------
 
-    async def health(self) -> Health:
+    async def health(self) -> ServerHealth:
         """A shallow health check: the server answers."""
         return (await self._calls.ask("GET", "health")).read(HEALTH)
 
-    async def drain(self) -> Draining:
+    async def drain(self) -> DrainingReplica:
         """Let the replica that answers hand its sessions over. Watch `health()` for how many it still has."""
         return (await self._calls.ask("POST", *REPLICAS, "drain")).read(DRAINING)
 
-    async def proof(self) -> Proven:
+    async def proof(self) -> HealthProof:
         """A deep health check: create a test session. Raises ApiError naming the step that failed."""
         return (await self._calls.ask("GET", "health", query={"deep": "true"}, wait=PROOF_TIME)).read(PROVEN)
 

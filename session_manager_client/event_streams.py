@@ -8,28 +8,36 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from http_api.client.calls import Calls, read
-from http_api.models.responses import ServiceView, SessionView, SessionWithToken
-from http_api.streams.models import EventData, FeedEvent, Forgotten, HealthView, ServiceGone, Snapshot
+from session_manager_client.calls import Calls, read
+from session_manager_client.models import (
+    FeedHealth,
+    FeedItem,
+    FeedSnapshot,
+    ForgottenSession,
+    ReadySession,
+    RemovedService,
+    ServiceInfo,
+    SessionInfo,
+)
 
 PAUSE = 0.25
 """Seconds before reconnecting an event stream that broke off."""
 PAUSE_MAX = 8.0
 """Seconds before reconnecting after several streams in a row that brought only a snapshot."""
 
-SESSION: TypeAdapter[SessionView] = TypeAdapter(SessionWithToken | SessionView)
+SESSION: TypeAdapter[SessionInfo] = TypeAdapter(ReadySession | SessionInfo)
 FEED_SHAPES: Mapping[str, TypeAdapter[Any]] = {
-    FeedEvent.SNAPSHOT: TypeAdapter(Snapshot),
-    FeedEvent.SESSION: TypeAdapter(SessionView),
-    FeedEvent.FORGOTTEN: TypeAdapter(Forgotten),
-    FeedEvent.SERVICE: TypeAdapter(ServiceView),
-    FeedEvent.SERVICE_GONE: TypeAdapter(ServiceGone),
-    FeedEvent.HEALTH: TypeAdapter(HealthView),
+    "snapshot": TypeAdapter(FeedSnapshot),
+    "session": TypeAdapter(SessionInfo),
+    "forgotten": TypeAdapter(ForgottenSession),
+    "service": TypeAdapter(ServiceInfo),
+    "service_gone": TypeAdapter(RemovedService),
+    "health": TypeAdapter(FeedHealth),
 }
 """The type of each event of the feed. Other events come from a later version and are ignored."""
 
 
-async def follow(calls: Calls, *path: str) -> AsyncGenerator[SessionView, None]:
+async def follow(calls: Calls, *path: str) -> AsyncGenerator[SessionInfo, None]:
     """Yield the session now and after each change, until it is over. Raises ApiError, Unreachable."""
     last, over, after = -1, False, ""
     while True:
@@ -48,7 +56,7 @@ async def follow(calls: Calls, *path: str) -> AsyncGenerator[SessionView, None]:
             await asyncio.sleep(PAUSE)
 
 
-async def follow_all(calls: Calls, *path: str) -> AsyncGenerator[EventData, None]:
+async def follow_all(calls: Calls, *path: str) -> AsyncGenerator[FeedItem, None]:
     """Yield the data of each event of the feed. Raises ApiError, Unreachable."""
     fruitless = 0
     while True:

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Self
+from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from http_api import errors
-from http_api.errors import FieldError
-from http_api.models.responses import RequiredServiceView, SessionView
-from http_api.problems.models import BadField
-from http_api.problems.table import API_ERRORS, TYPE
-from manager_agent.session.session import EndReason
+from session_manager_client.models import RequiredServiceInfo, SessionInfo
 
+TYPE = "urn:problem-type:session-manager:"
 TEXT_SHOWN = 200
+NOT_READY = (504, "not_ready", "Not ready in time")
+ROOM_UNAVAILABLE = (503, "room_unavailable", "LiveKit unavailable")
+SESSION_OVER = (409, "session_over", "Session over")
+PROBLEM_OF_REASON = {
+    "ready_timeout": NOT_READY,
+    "service_lost": NOT_READY,
+    "room_unavailable": ROOM_UNAVAILABLE,
+}
+"""The status, slug and title of the problem for the reason why a session ended; for others it is SESSION_OVER."""
+
+
+class InvalidField(NamedTuple):
+    """One invalid field of a request."""
+
+    field: str
+    """Its path, such as `required_services[0].type`."""
+    detail: str
 
 
 class Unreachable(Exception):
@@ -32,8 +45,8 @@ class ApiError(Exception):
         slug: str = "",
         detail: str = "",
         request_id: str | None = None,
-        errors: tuple[FieldError, ...] = (),
-        services: tuple[RequiredServiceView, ...] = (),
+        errors: tuple[InvalidField, ...] = (),
+        services: tuple[RequiredServiceInfo, ...] = (),
         retry_after: float | None = None,
     ) -> None:
         self.status, self.slug, self.title, self.detail = status, slug, title, detail
@@ -63,31 +76,30 @@ class ApiError(Exception):
             slug=problem.type.removeprefix(TYPE) if problem.type.startswith(TYPE) else "",
             detail=problem.detail,
             request_id=problem.request_id,
-            errors=tuple(FieldError(wrong.field, wrong.detail) for wrong in problem.errors),
+            errors=tuple(InvalidField(wrong.field, wrong.detail) for wrong in problem.errors),
             services=tuple(problem.services),
             retry_after=retry_after,
         )
 
     @classmethod
-    def of_session(cls, session: SessionView) -> Self:
+    def of_session(cls, session: SessionInfo) -> Self:
         """The error that the server answers with when a session ends while a request waits for it."""
-        match session.reason:
-            case EndReason.READY_TIMEOUT | EndReason.SERVICE_LOST:
-                row = API_ERRORS[errors.NotReady]
-            case EndReason.ROOM_UNAVAILABLE:
-                row = API_ERRORS[errors.RoomUnavailable]
-            case _:
-                row = API_ERRORS[errors.SessionOver]
+        status, slug, title = PROBLEM_OF_REASON.get(session.reason or "", SESSION_OVER)
         unready = [service for service in session.services if service.reason and not service.optional]
         missing = [f"{s.service_id or s.type}: {s.reason}" + (f" ({s.detail})" if s.detail else "") for s in unready]
         detail = f"{session.session_id} {session.state}: {', '.join([str(session.reason), *missing])}"
-        return cls(row.status, title=row.title, slug=row.slug, detail=detail, services=tuple(session.services))
+        return cls(status, title=title, slug=slug, detail=detail, services=tuple(session.services))
 
     def _message(self) -> str:
         fields = [f"{wrong.field}: {wrong.detail}" for wrong in self.errors]
         details = "; ".join(filter(None, [self.detail, *fields]))
         known = ", ".join(filter(None, [str(self.status), self.slug, self.request_id]))
         return f"{self.title}{f': {details}' if details else ''} ({known})"
+
+
+class _BadField(BaseModel):
+    field: str
+    detail: str
 
 
 class _Body(BaseModel):
@@ -99,8 +111,8 @@ class _Body(BaseModel):
     title: str = Field("", max_length=TEXT_SHOWN)
     detail: str = ""
     request_id: str | None = None
-    errors: list[BadField] = []
-    services: list[RequiredServiceView] = []
+    errors: list[_BadField] = []
+    services: list[RequiredServiceInfo] = []
 
 
 def _phrase(status: int) -> str:

@@ -9,20 +9,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from http_api.client import ApiError, Client
-from http_api.client import fields as known
-from http_api.client.event_streams import PAUSE, PAUSE_MAX, pause_after
-from http_api.client.sse import Event, EventReader
+from http_api.errors import IdempotencyConflict, NotReady, RoomUnavailable, SessionOver
 from http_api.models.requests import Body
 from http_api.models.required_services import RequiredServiceEntry
 from http_api.models.responses import SessionView
 from http_api.models.services import RegisterService
 from http_api.models.sessions import AddParticipant, CreateSession, UserGrants
-from http_api.problems.table import TYPE
+from http_api.problems.table import API_ERRORS, TYPE
+from http_api.streams.models import FeedEvent
+from manager_agent.session import session
 from manager_agent.session.session import EndReason, Session, User
 from scripts.livekit_server import ROOT
+from session_manager_client import ApiError, Client, calls, client, errors, event_streams
+from session_manager_client import fields as known
+from session_manager_client.event_streams import PAUSE, PAUSE_MAX, pause_after
+from session_manager_client.models import SessionInfo
+from session_manager_client.sse import Event, EventReader
+from tests.unit.session_manager_client.received import received
 
 pytestmark = pytest.mark.unit
+
+PROXY = "http://proxy:3128"
 
 
 def events_in(text: str) -> list[Event]:
@@ -107,20 +114,21 @@ def test_a_problem_type_of_another_server_has_no_slug() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "status", "slug", "title"),
+    ("reason", "problem"),
     [
-        (EndReason.READY_TIMEOUT, 504, "not_ready", "Not ready in time"),
-        (EndReason.SERVICE_LOST, 504, "not_ready", "Not ready in time"),
-        (EndReason.ROOM_UNAVAILABLE, 503, "room_unavailable", "LiveKit unavailable"),
-        (EndReason.CLOSED, 409, "session_over", "Session over"),
+        (EndReason.READY_TIMEOUT, NotReady),
+        (EndReason.SERVICE_LOST, NotReady),
+        (EndReason.ROOM_UNAVAILABLE, RoomUnavailable),
+        (EndReason.CLOSED, SessionOver),
     ],
 )
 def test_client_error_for_an_ended_session_equals_the_servers_problem(
-    reason: EndReason, status: int, slug: str, title: str
+    reason: EndReason, problem: type[Exception]
 ) -> None:
-    session = SessionView.of(Session("ses_1", "room-1", User("alice"), 0.0)).model_copy(update={"reason": reason})
-    error = ApiError.of_session(session)
-    assert (error.status, error.slug, error.title) == (status, slug, title)
+    view = SessionView.of(Session("ses_1", "room-1", User("alice"), 0.0)).model_copy(update={"reason": reason})
+    error = ApiError.of_session(received(view, SessionInfo))
+    row = API_ERRORS[problem]
+    assert (error.status, error.slug, error.title) == (row.status, row.slug, row.title)
 
 
 def test_the_repr_of_a_client_shows_no_key() -> None:
@@ -140,6 +148,19 @@ def test_the_repr_of_a_client_shows_no_key() -> None:
 )
 def test_the_client_knows_every_field_that_the_server_takes(fields: type, body: type[Body]) -> None:
     assert set(fields.__annotations__) == set(body.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        (calls.STILL_RUNNING, API_ERRORS[IdempotencyConflict].slug),
+        (errors.TYPE, TYPE),
+        (client.GIVES_TOKENS, session.GIVES_TOKENS),
+        (event_streams.FEED_SHAPES.keys(), set(FeedEvent)),
+    ],
+)
+def test_the_client_has_the_words_of_the_server(said: object, meant: object) -> None:
+    assert said == meant
 
 
 def test_every_method_of_the_client_is_documented() -> None:

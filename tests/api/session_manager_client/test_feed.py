@@ -8,13 +8,19 @@ from contextlib import aclosing
 import pytest
 from aiohttp import web
 
-from http_api.client import ApiError, Client, Unreachable
-from http_api.client.calls import LINE_MAX
-from http_api.models.responses import ServiceView, SessionView
-from http_api.models.timeline import TimelineView
-from http_api.streams.models import Forgotten, HealthView, ServiceGone, Snapshot
 from http_api.streams.subscribers import FEED
-from tests.api.client.test_client import HANG_UP, Server, client_of, refusal
+from session_manager_client import ApiError, Client, Unreachable
+from session_manager_client.calls import LINE_MAX
+from session_manager_client.models import (
+    FeedHealth,
+    FeedSnapshot,
+    ForgottenSession,
+    RemovedService,
+    ServiceInfo,
+    SessionInfo,
+    TimelineInfo,
+)
+from tests.api.session_manager_client.test_client import HANG_UP, Server, client_of, refusal
 from tests.api.stand_ins import Api
 
 pytestmark = pytest.mark.api
@@ -23,17 +29,17 @@ pytestmark = pytest.mark.api
 async def test_follow_all_yields_each_event_with_its_own_type(api: Api) -> None:
     async with client_of(api) as client, aclosing(client.follow_all()) as events:
         first = await anext(events)
-        assert isinstance(first, Snapshot)
+        assert isinstance(first, FeedSnapshot)
         assert (first.sessions, first.services, first.caller.name) == ([], [], "dev")
         await api.register("asr-service")
         session_id = (await api.open())[2]["session_id"]
         await client.close(session_id)
         await api.parts.store.remove(session_id)
         api.agent.is_registered = False
-        wanted: set[type] = {SessionView, Forgotten, ServiceView, ServiceGone, HealthView}
+        wanted: set[type] = {SessionInfo, ForgottenSession, ServiceInfo, RemovedService, FeedHealth}
         while wanted:
             wanted.discard(type(told := await anext(events)))
-            if isinstance(told, ServiceView):
+            if isinstance(told, ServiceInfo):
                 await client.remove(told.service_id)
     await api.has_waiting(0)
     assert api.app[FEED].count == 0
@@ -75,7 +81,7 @@ async def test_client_timeline_equals_the_apis(api: Api) -> None:
     async with client_of(api) as client:
         told = await client.timeline(session_id)
         asked = (await api.ask("GET", f"/sessions/{session_id}/timeline"))[2]
-        assert told.model_copy(update={"now": "", "log": []}) == TimelineView(**asked | {"now": "", "log": []})
+        assert told.model_copy(update={"now": "", "log": []}) == TimelineInfo(**asked | {"now": "", "log": []})
         with pytest.raises(ApiError) as caught:
             await client.timeline("ses_0")
     assert caught.value.slug == "unknown_session"

@@ -17,13 +17,10 @@ from aiohttp.http import HttpProcessingError
 from pydantic import TypeAdapter, ValidationError
 from yarl import URL
 
-from http_api.client.errors import ApiError, Unreachable
-from http_api.client.sse import Event, EventReader
-from http_api.errors import IdempotencyConflict
-from http_api.problems.table import API_ERRORS
-from manager_agent.backoff import doubling
-from manager_agent.proxy_rule import proxy_rule
-from manager_agent.unreachable import why_unreachable
+from session_manager_client.errors import ApiError, Unreachable
+from session_manager_client.network_errors import why_not_reached
+from session_manager_client.proxies import ProxyOf
+from session_manager_client.sse import Event, EventReader
 
 PAUSE_FIRST, PAUSE_MAX, PAUSE_JITTER = 0.1, 2.0, 0.1
 CONNECT_TIMEOUT = 5.0
@@ -32,7 +29,7 @@ SILENCE_MAX = 45.0
 LINE_MAX = 32 * 1024 * 1024
 """Bytes of one line of a stream: the feed starts with all sessions in one line."""
 OVERLOADED = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
-STILL_RUNNING = API_ERRORS[IdempotencyConflict].slug
+STILL_RUNNING = "idempotency_conflict"
 """An earlier request with the same idempotency key is still running."""
 
 T = TypeVar("T")
@@ -58,10 +55,10 @@ class Reply:
 class Calls:
     """The HTTP session of one client: an async context manager."""
 
-    def __init__(self, url: str, api_key: str | None, *, timeout: float, max_wait: float) -> None:
+    def __init__(self, url: str, api_key: str | None, *, timeout: float, max_wait: float, proxy: ProxyOf) -> None:
         self.url = _checked(url)
         self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-        self._proxy = proxy_rule().of(url)
+        self._proxy = proxy(url)
         self._timeout, self._max_wait = timeout, max_wait
         self._http: aiohttp.ClientSession | None = None
 
@@ -105,7 +102,8 @@ class Calls:
 
     async def _open(self, method: str, path: tuple[str, ...], options: dict[str, Any]) -> aiohttp.ClientResponse:
         """One try; the body is not read yet. Raises ApiError and aiohttp's errors."""
-        assert self._http is not None, "use it as `async with Client(...) as client`"
+        if self._http is None:
+            raise RuntimeError("use it as `async with Client(...) as client`")
         url = self.url.joinpath(*(quote(part, safe="") for part in path), encoded=True)
         # No redirects: the API key is for this server only.
         response = await self._http.request(method, url, allow_redirects=False, **options)
@@ -136,7 +134,7 @@ class Calls:
     def _pause_after(self, error: ApiError | _NoAnswer, tries: int) -> float | None:
         """Seconds before the next try; None if it would not help. The server's Retry-After counts as it is."""
         if not isinstance(error, ApiError):
-            return doubling(tries, first=PAUSE_FIRST, most=PAUSE_MAX) + random.uniform(0, PAUSE_JITTER)
+            return min(PAUSE_FIRST * 2.0 ** min(tries - 1, 10), PAUSE_MAX) + random.uniform(0, PAUSE_JITTER)
         is_temporary = error.status in OVERLOADED or error.slug == STILL_RUNNING
         return error.retry_after if is_temporary else None
 
@@ -149,7 +147,7 @@ class Calls:
         except TimeoutError:
             raise _NoAnswer(f"{self.url} did not answer in time") from None
         except aiohttp.ClientError as error:
-            raise _NoAnswer(f"{self.url} can't be reached: {why_unreachable(error)}") from None
+            raise _NoAnswer(f"{self.url} can't be reached: {why_not_reached(error)}") from None
 
 
 def read(raw: str | bytes, shape: TypeAdapter[T], url: URL) -> T:
