@@ -1,4 +1,5 @@
-"""What scripts/package builds, installed into empty environments: a session with a service that is installed too."""
+"""What scripts/package builds, installed into empty environments: a session with a service that is installed too, and
+sessions of the client that is installed alone."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ import pytest
 
 from http_api import VERSION
 from scripts.livekit_server import ROOT, free_port
-from tests.live.conftest import Site
+from tests.live.conftest import Site, Stack
 from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.live
@@ -25,7 +26,8 @@ pytestmark = pytest.mark.live
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
 """Its versions are not on the PATH, but for those that are chosen."""
-PACKAGES = {"manager_agent", "http_api", "service_kit"}
+PACKAGES = {"manager_agent", "http_api", "service_kit", "session_manager_client"}
+OF_THE_CLIENT_ALONE = {"session_manager_client/pyproject.toml", "session_manager_client/README.md"}
 SERVICE = """
 import sys
 from service_kit import Service
@@ -44,6 +46,26 @@ heavy = {"http_api", "livekit.agents", "opentelemetry"} & set(sys.modules)
 assert not heavy, heavy
 service.run()
 """
+CLIENT_PROGRAM = """
+import asyncio
+import importlib.util
+import sys
+from session_manager_client import Client, SyncClient
+
+url = sys.argv[1]
+
+
+async def use() -> None:
+    async with Client(url) as client, client.session(required_services=[]) as session:
+        assert session.access_token
+
+
+asyncio.run(use())
+with SyncClient(url) as client, client.session(required_services=[]) as session:
+    assert session.access_token
+for name in ("http_api", "livekit", "manager_agent"):
+    assert importlib.util.find_spec(name) is None, name
+"""
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +77,13 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def wheel(packages: Path) -> Path:
-    [built] = packages.glob("*.whl")
+    [built] = packages.glob("livekit_session_manager-*.whl")
+    return built
+
+
+@pytest.fixture
+def client_wheel(packages: Path) -> Path:
+    [built] = packages.glob("livekit_session_client-*.whl")
     return built
 
 
@@ -64,28 +92,44 @@ def test_the_wheel_has_the_packages_with_their_files_and_nothing_else(wheel: Pat
     info = f"livekit_session_manager-{VERSION}.dist-info"
     assert {name.partition("/")[0] for name in names} == {*PACKAGES, info}
     listing = subprocess.run(["git", "ls-files", *PACKAGES], cwd=ROOT, check=True, capture_output=True, text=True)
-    assert names - set(listing.stdout.split()) == {name for name in names if name.startswith(info)}
-    assert set(listing.stdout.split()) <= names
+    files = set(listing.stdout.split()) - OF_THE_CLIENT_ALONE
+    assert names - files == {name for name in names if name.startswith(info)}
+    assert files <= names
 
 
 def test_the_source_distribution_has_no_tests(packages: Path) -> None:
-    [built] = packages.glob("*.tar.gz")
+    [built] = packages.glob("livekit_session_manager-*.tar.gz")
     with tarfile.open(built) as sources:
         folders = {name.split("/")[1] for name in sources.getnames() if "/" in name}
     assert folders >= {*PACKAGES, "pyproject.toml", "README.md", "LICENSE"}
     assert "tests" not in folders
 
 
+def test_the_clients_wheel_has_the_client_and_nothing_else(client_wheel: Path) -> None:
+    names = set(ZipFile(client_wheel).namelist())
+    info = f"livekit_session_client-{VERSION}.dist-info"
+    assert {name.partition("/")[0] for name in names} == {"session_manager_client", info}
+    assert f"{info}/licenses/LICENSE" in names
+
+
+@pytest.mark.parametrize("version", PYTHONS)
+async def test_the_client_installed_alone_makes_sessions(
+    version: str, client_wheel: Path, stack: Stack, tmp_path: Path
+) -> None:
+    python = await _environment(version, client_wheel, tmp_path)
+    program = await asyncio.create_subprocess_exec(
+        *(python, "-c", CLIENT_PROGRAM, stack.url), cwd=tmp_path,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    written, _ = await program.communicate()
+    assert (program.returncode, written.decode()) == (0, "")
+
+
 @pytest.mark.parametrize("version", PYTHONS)
 async def test_installed_in_an_empty_environment_it_serves_a_session(
     version: str, wheel: Path, site: Site, tmp_path: Path
 ) -> None:
-    binaries = tmp_path / "venv" / "bin"
-    if not await _uv("venv", "--python", version, "--no-python-downloads", tmp_path / "venv", log=tmp_path / "log"):
-        pytest.skip(f"no Python {version} on this machine")
-    python = binaries / "python"
-    log = tmp_path / "log"
-    assert await _uv("pip", "install", "--python", python, wheel, log=log), log.read_text()
+    python, log = await _environment(version, wheel, tmp_path), tmp_path / "log"
     (tmp_path / "a_service.py").write_text(SERVICE)
     url, endpoint = f"http://127.0.0.1:{site.api_port}", free_port()
     environment = {
@@ -95,7 +139,7 @@ async def test_installed_in_an_empty_environment_it_serves_a_session(
         "SERVICE_PORT": str(endpoint),
     }
     async with (
-        _running([binaries / "session-manager", "serve", "--dev"], environment, log) as serving,
+        _running([python.with_name("session-manager"), "serve", "--dev"], environment, log) as serving,
         _running([python, tmp_path / "a_service.py", "--port", str(endpoint)], environment, log) as service,
         aiohttp.ClientSession(url) as http,
         waiting_for("a session of the installed service", log.read_text),
@@ -117,6 +161,15 @@ async def _asked(http: aiohttp.ClientSession) -> int:
             return answer.status
     except aiohttp.ClientConnectionError:
         return 0
+
+
+async def _environment(version: str, wheel: Path, folder: Path) -> Path:
+    """The Python of a new environment with this wheel. Skips the test if there is no such version."""
+    python, log = folder / "venv" / "bin" / "python", folder / "log"
+    if not await _uv("venv", "--python", version, "--no-python-downloads", folder / "venv", log=log):
+        pytest.skip(f"no Python {version} on this machine")
+    assert await _uv("pip", "install", "--python", python, wheel, log=log), log.read_text()
+    return python
 
 
 async def _uv(*arguments: str | Path, log: Path) -> bool:
