@@ -71,17 +71,25 @@ def find_or_build(say: Callable[[str], None] = say_on_stderr) -> Path:
     if on_path := shutil.which("livekit-server"):
         return Path(on_path)
     if not BUILT.exists():
-        BUILD_HOME.mkdir(exist_ok=True)
-        with _locked(BUILD_HOME / "lock", say):
+        with _locked_build_home(say):
             if not BUILT.exists():
                 _build(say)
     return BUILT
 
 
 @contextmanager
-def _locked(lock: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """A lock between processes. The system releases it when the process ends, in whatever way."""
-    with lock.open("w") as file:
+def _locked_build_home(say: Callable[[str], None]) -> Iterator[None]:
+    """A lock between processes. The system releases it when the process ends, in whatever way. Raises
+    LiveKitServerError."""
+    try:
+        BUILD_HOME.mkdir(exist_ok=True)
+        file = (BUILD_HOME / "lock").open("w")
+    except OSError as error:
+        raise LiveKitServerError(
+            f"livekit-server is not on the PATH, and can't be built in {BUILD_HOME}: {error.strerror}. Put "
+            f"livekit-server {VERSION} on the PATH, or copy the repository to a folder that can be written"
+        ) from None
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
