@@ -21,7 +21,7 @@ from manager_agent.session.session import Session
 
 BLIND_LISTING_INTERVAL = 0.2
 """Seconds between two listings of a room whose webhooks do not arrive, while services are awaited."""
-WAITING_LISTING_INTERVAL, LISTING_INTERVAL = 5.0, 30.0
+WAITING_LISTING_INTERVAL, LISTING_INTERVAL = 5.0, 60.0
 """Seconds between two listings of any other room: while services are awaited or no manager is in charge, and when all
 are ready and were seen. Listings find changes that were not reported."""
 DOUBT_PAUSES = 0.1, 1.0
