@@ -1,7 +1,8 @@
-"""The programs in docs/backends.md, as they stand."""
+"""The programs in docs/backends.md and the client in docs/api.md, as they stand."""
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import os
 import re
@@ -18,6 +19,7 @@ from scripts.livekit_server import ROOT, free_port
 from scripts.prerequisites import PrerequisiteMissing
 from tests.api.eager_services import decide_at_once
 from tests.api.stand_ins import Api
+from tests.documents import code_blocks
 from tests.prerequisites import prerequisite
 from tests.waiting import eventually
 
@@ -59,6 +61,13 @@ async def test_documented_flask_back_end_gets_a_token(serving_api: Api, monkeypa
     await serving_api.ask("DELETE", "/microservices/asr-service")
     refused, status = await asyncio.to_thread(session)
     assert (status, "asr-service" in refused["error"]) == (424, True)
+
+
+async def test_documented_python_client_gets_a_token(serving_api: Api, capsys: pytest.CaptureFixture[str]) -> None:
+    [block] = [block for block in code_blocks("python") if block.page == "docs/api.md"]
+    code = block.code.replace("http://localhost:8080", f"http://127.0.0.1:{serving_api.port}")
+    await eval(compile(code, "api.md", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT), {"key": None})
+    assert capsys.readouterr().out.startswith("eyJ")
 
 
 async def test_documented_node_back_end_gets_a_token(serving_api: Api) -> None:
