@@ -47,6 +47,8 @@ class ManagerDispatch(Frozen):
     dispatch_at: float = math.inf
     """When to dispatch again if no manager has taken charge by then."""
     spent: tuple[str, ...] = ()
+    relieved_at: float | None = None
+    """When a manager that was in the room was last replaced because it overlooked someone."""
 
     @property
     def in_charge(self) -> bool:
@@ -80,6 +82,7 @@ class ManagerDispatch(Frozen):
             awaited_since=at,
             fruitless=fruitless,
             dispatch_at=at + timeout,
+            relieved_at=at if self.presence.here else self.relieved_at,
         )
 
     def due(self, at: float) -> ManagerDispatch:
@@ -142,4 +145,5 @@ class ManagerDispatch(Frozen):
             fruitless=fruitless,
             dispatch_at=at + backoff(identity, fruitless) if fruitless else at,
             spent=(*self.spent, identity)[-SPENT_IDENTITIES_KEPT:],
+            relieved_at=self.relieved_at,
         )

@@ -4,10 +4,13 @@ PURE. LiveKit has a room at one node. While its nodes take each other for dead, 
 a node may take up a room that another one still has. Then the room is at both: those at one node neither see nor hear
 those at the other, everyone who joins from now on comes to the later node, and webhooks and listings tell of both.
 
-So if the manager does not see a participant who joined after it, it is at the earlier node, and another manager is put
-in charge, which joins at the later one. A service that joined before the manager which does not see it is at the
-earlier node itself: it is lost, and replaced. So is one that the manager does not see while it sees a user: a manager
-is not taken away from the users. A user at the earlier node has to join again: LiveKit can't move participants.
+So if the manager does not see a participant, another manager is put in charge, which joins at the later node. A service
+that was there by then and that the next manager does not see either is at the earlier node itself: it is lost, and
+replaced. So is one that the manager does not see while it sees a user: a manager is not taken away from the users. A
+user at the earlier node has to join again: LiveKit can't move participants.
+
+One manager alone proves little. Its own connection may be dead, which the SDK notices after 15 seconds: until then it
+hears of no one who joined at the same moment as it, or later.
 """
 
 from __future__ import annotations
@@ -32,11 +35,10 @@ def relief_at(session: Session) -> float:
 def services_apart(session: Session) -> Iterator[tuple[int, float]]:
     """The entries whose service is apart from the manager and those whom it sees, each with the instant of which a
     listing has to confirm it."""
-    watched_since = session.manager.presence.reported_at
     for entry, service in enumerate(session.services):
         if service.current.lost or (since := _overlooked_since(session, service.presence)) is None:
             continue
-        if since == watched_since or _sees_humans(session):
+        if _was_there_at_relief(session, service.presence) or _sees_humans(session):
             yield entry, since + OVERLOOKED_AFTER
 
 
@@ -48,14 +50,19 @@ def overlooked_check_at(session: Session) -> float:
 
 
 def _reliefs(session: Session) -> Iterator[float]:
-    """The instants of which a listing has to confirm that the manager overlooks someone who joined after it."""
+    """The instants of which a listing has to confirm that the manager overlooks someone whom another might see."""
     if _sees_humans(session):
         return
-    watched_since = session.manager.presence.reported_at
     for presence in (*_humans(session), *(service.presence for service in session.services)):
         since = _overlooked_since(session, presence)
-        if since is not None and since != watched_since:
+        if since is not None and not _was_there_at_relief(session, presence):
             yield since + OVERLOOKED_AFTER
+
+
+def _was_there_at_relief(session: Session, presence: Presence) -> bool:
+    """Whether it had joined when a manager was last replaced for its sake or another's."""
+    relieved_at, joined_at = session.manager.relieved_at, presence.reported_at
+    return relieved_at is not None and joined_at is not None and joined_at <= relieved_at
 
 
 def _overlooked_since(session: Session, presence: Presence) -> float | None:

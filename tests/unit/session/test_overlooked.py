@@ -142,6 +142,44 @@ def test_a_service_that_the_next_manager_does_not_see_is_replaced() -> None:
     assert not [one for one in actions(late, DUE + OVERLOOKED_AFTER) if isinstance(one, DispatchManager)]
 
 
+def joined_at_the_same_moment(*more: Event) -> Session:
+    """A session whose service joined just before the manager, which does not see it."""
+    invite = *given.invited(ASR), *given.accepted(ASR)
+    session = given.after(given.a_session(given.JOINS), *given.created(), ev.JobAccepted(START, MANAGER), *invite)
+    service, manager = ParticipantInfo(SERVICE, "PA_1"), ParticipantInfo(MANAGER, "PA_manager")
+    seen = ev.ParticipantSeen(JOINED_AT, service), ev.ParticipantSeen(JOINED_AT, manager)
+    return given.after(session, *seen, given.shown(MANAGER, "PA_manager", JOINED_AT), *more)
+
+
+def test_one_manager_alone_loses_no_service() -> None:
+    """Its connection may be dead: the SDK notices that after 15 seconds."""
+    after = listed(joined_at_the_same_moment(), DUE)
+    assert after.services[ASR].state is ServiceState.READY
+    assert RELIEF in actions(after, DUE)
+    next_one = relieved(after, DUE)
+    seen = apply(next_one, given.shown(SERVICE, "PA_1", DUE, by="sm-manager-2"))
+    here = ParticipantInfo("sm-manager-2", "PA_manager_2"), IN_ROOM[1]
+    late = listed(seen, DUE + OVERLOOKED_AFTER, *here)
+    assert late.services[ASR].state is ServiceState.READY
+    assert not [one for one in actions(late, DUE + OVERLOOKED_AFTER) if isinstance(one, DispatchManager)]
+
+
+def test_a_manager_that_does_not_come_does_not_count() -> None:
+    """The service is given up because of the next one that does."""
+    failed = relieved(listed(joined_at_the_same_moment(), DUE), DUE)
+    failed = apply(failed, ev.ManagerFailed(DUE + 1, "sm-manager-2"))
+    at, identity = failed.manager.next_dispatch_at, "sm-manager-3"
+    third = given.after(
+        failed,
+        ev.ManagerDispatched(at, 3, identity),
+        ev.JobAccepted(at, identity),
+        given.shown(identity, "PA_manager_3", at, by=identity),
+    )
+    here = ParticipantInfo(identity, "PA_manager_3"), IN_ROOM[1]
+    assert listed(third, at + OVERLOOKED_AFTER - 1, *here).services[ASR].state is ServiceState.READY
+    assert listed(third, at + OVERLOOKED_AFTER, *here).services[ASR].state is ServiceState.LOST
+
+
 def test_a_user_that_the_next_manager_does_not_see_changes_nothing() -> None:
     """It has to join again: no other manager could come to where it is."""
     session = relieved(listed(joined(given.seen("alice", "PA_user", JOINED_AT + 1)), DUE), DUE)
