@@ -15,11 +15,12 @@ from http import HTTPStatus
 from typing import Any
 
 import aiohttp
-import jwt
+import msgspec
 import structlog
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse, hdrs
 
 from manager_agent.clock import Clock
+from manager_agent.livekit.jws import JwtSigner, own_claims
 
 log = structlog.get_logger()
 
@@ -75,12 +76,12 @@ def signed_in_livekits_time(clock: LiveKitClock, api_secret: str) -> ClientMiddl
     """A middleware of a ClientSession: signs the token of each request again, valid for a short time now, and learns
     LiveKit's time from the answers. A request that was refused because the time was wrong is sent again."""
 
+    signer = JwtSigner(api_secret)
+
     async def send(request: ClientRequest, handler: ClientHandlerType) -> tuple[ClientResponse, bool]:
         bearer = request.headers.get(hdrs.AUTHORIZATION, "").removeprefix("Bearer ")
-        claims = jwt.decode(bearer, options={"verify_signature": False})
-        sent_at = clock()
-        token = jwt.encode(clock.dated(claims), api_secret, "HS256")
-        request.headers[hdrs.AUTHORIZATION] = f"Bearer {token}"
+        claims, sent_at = own_claims(bearer), clock()
+        request.headers[hdrs.AUTHORIZATION] = f"Bearer {signer.signed(msgspec.json.encode(clock.dated(claims)))}"
         response = await handler(request)
         is_refused = response.status == HTTPStatus.UNAUTHORIZED
         has_learned = clock.learn(response.headers, sent_at, is_accepted=not is_refused)

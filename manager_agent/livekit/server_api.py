@@ -310,8 +310,9 @@ class Rooms(LiveKitCalls):
     async def _find(self, room_name: str, pauses: Sequence[float] = ()) -> ListedRoom | None:
         """The room that has this name now. It is looked for again after each of the pauses. Raises
         LiveKitUnavailable."""
-        for pause in (0.0, *pauses):
-            await asyncio.sleep(pause)
+        for pause in (None, *pauses):
+            if pause is not None:
+                await asyncio.sleep(pause)
             async with self._calling():
                 rooms = (await self._livekit.room.list_rooms(api.ListRoomsRequest(names=[room_name]))).rooms
             if rooms:

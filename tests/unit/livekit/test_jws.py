@@ -1,4 +1,4 @@
-"""JWTs that are signed here: what PyJWT makes of the same claims."""
+"""JWTs that are signed here: what PyJWT makes of the same claims, and reads in them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import jwt
 import pytest
 
-from manager_agent.livekit.jws import JwtSigner
+from manager_agent.livekit.jws import JwtSigner, own_claims
 
 pytestmark = pytest.mark.unit
 
@@ -17,4 +17,6 @@ SECRET = "the secret of a LiveKit server, ü"
 @pytest.mark.parametrize("claims", [{}, {"sub": "alice"}, {"sub": "会议", "exp": 2**33}, {"a": "b" * 10_000}])
 def test_a_jwt_is_byte_for_byte_what_pyjwt_signs(claims: dict[str, object]) -> None:
     payload = json.dumps(claims, separators=(",", ":")).encode()
-    assert JwtSigner(SECRET).signed(payload) == jwt.encode(claims, SECRET, "HS256")
+    token = JwtSigner(SECRET).signed(payload)
+    assert token == jwt.encode(claims, SECRET, "HS256")
+    assert own_claims(token) == claims
