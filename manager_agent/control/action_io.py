@@ -282,7 +282,7 @@ class ActionIO:
         """Write the final room status once, or try to; tell the services in the background, on the first try only;
         delete the room."""
         if self._writer is not None:
-            await self._writer.tried_last.wait()
+            await self._writer.until_tried_last()
         if not self._backends.records.is_shared:  # otherwise the session is in Redis already
             await self._backends.records.committed()  # the session is in the records now, or still in its room
         if session.end is not None and session.end.clean_ups == 1:

@@ -25,6 +25,9 @@ from manager_agent.store.store import Store
 
 log = structlog.get_logger()
 
+GATHERED = 0.1
+"""Seconds from a change until it is written, with those that follow it, unless a caller waits for it: an answer would
+have to wait for a write that has just begun, and then for its own."""
 WRITES, PER_SECONDS = 5, 1.0
 """The maximum writes to one room in that many seconds, unless a caller waits for one."""
 PAUSE_AFTER_FAILURE = 1.0
@@ -58,8 +61,14 @@ class RoomStatusWriter:
         self._record = recording.open(created.session_id)
         if has_status:
             self._record.wrote(created, [])
-        self.tried_last = asyncio.Event()
+        self._tried_last = asyncio.Event()
         """Set once it was tried to write the final status, or it will not be tried."""
+
+    async def until_tried_last(self) -> None:
+        """Wait until it was tried to write the final status, or it will not be tried. Call it once the session is
+        over."""
+        self._record.hurry()
+        await self._tried_last.wait()
 
     async def run(self) -> None:
         """Write the session on every change, until the final status of an ended session is written, the room is gone or
@@ -69,7 +78,7 @@ class RoomStatusWriter:
         except NotActing:
             return
         finally:
-            self.tried_last.set()
+            self._tried_last.set()
         self._recording.close(self._session_id)
 
     async def _write_changes(self, session_id: str, record: RoomRecord) -> None:
@@ -80,6 +89,9 @@ class RoomStatusWriter:
             session = await self._store.wait_for(
                 session_id, lambda latest: latest.over or record.is_awaited or record.lacks(latest)
             )
+            if not (session.over or record.is_awaited):
+                await record.pause(GATHERED)
+                session = self._store.get(session_id)
             waiting, asked_at = record.take_waiting(), self._clock()
             try:
                 await self._write(session)
@@ -99,7 +111,7 @@ class RoomStatusWriter:
                 write = log.warning if isinstance(error, LiveKitUnavailable) else log.exception
                 write("status_not_written", error=str(error))
                 if session.over:
-                    self.tried_last.set()
+                    self._tried_last.set()
                 await asyncio.sleep(PAUSE_AFTER_FAILURE)
                 continue
             record.wrote(session, waiting)

@@ -71,6 +71,10 @@ class RoomRecord:
         """The write failed."""
         self._waiting = waiting + self._waiting
 
+    def hurry(self) -> None:
+        """The next write is the last one: it is not put off."""
+        self._is_wanted.set()
+
     async def pause(self, seconds: float) -> None:
         """Sleep, but not while anyone waits for the next write."""
         with suppress(TimeoutError):

@@ -8,7 +8,7 @@ import string
 
 import pytest
 
-from manager_agent.control.room_status import PER_SECONDS, WRITES, RoomStatusWriter
+from manager_agent.control.room_status import GATHERED, PER_SECONDS, WRITES, RoomStatusWriter
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.session import events as ev
@@ -135,13 +135,51 @@ async def test_an_end_that_is_not_written_is_not_recorded_and_is_written_later()
     writer = writer_of(store, rooms, store.get("s1"), recording)
     await store.update("s1", ev.SessionClosed(now()))
     writing = asyncio.create_task(writer.run())
-    await writer.tried_last.wait()
+    await writer.until_tried_last()
     assert rooms.written == []
     with pytest.raises(NotRecorded):
         await recording.until_recorded("s1")
     await recording.until_recorded("s1", timeout=None)
     await writing
     assert [revision for _, revision in rooms.written] == [store.get("s1").revision]
+
+
+@in_virtual_time
+async def test_an_answer_does_not_wait_for_a_write_of_what_no_caller_waits_for() -> None:
+    """What has just changed is written with what the answer says."""
+    rooms, store = RecordingRooms(), MemoryStore(now)
+    recording = Recording(store)
+    await store.add(given.after(given.a_session(given.JOINS), *given.created()))
+    writing = asyncio.create_task(writer_of(store, rooms, store.get("s1"), recording).run())
+    for event in (*given.invited(given.ASR), *given.accepted(given.ASR)):
+        await store.update("s1", event)
+    await let_pass(GATHERED / 2)
+    assert rooms.written == []
+    await store.update("s1", given.seen("sm-asr-1", "PA_1", now()))
+    began = now()
+    await recording.until_recorded("s1")
+    assert rooms.written == [(began, store.get("s1").revision)]
+    writing.cancel()
+
+
+@in_virtual_time
+async def test_the_end_of_a_session_is_written_at_once() -> None:
+    """However much has just been written."""
+    rooms, store = RecordingRooms(), MemoryStore(now)
+    invited = given.after(given.a_session(given.JOINS), *given.created(), *given.invited(given.ASR))
+    await store.add(invited)
+    writer = writer_of(store, rooms, store.get("s1"))
+    writing = asyncio.create_task(writer.run())
+    for n in range(WRITES):
+        await store.update("s1", given.seen("sm-asr-1", f"PA_{n}", now()))
+        await until_current(store, rooms)
+        await store.update("s1", given.left("sm-asr-1", f"PA_{n}", now()))
+        await until_current(store, rooms)
+    began = now()
+    await store.update("s1", ev.SessionClosed(began))
+    await writer.until_tried_last()
+    assert rooms.written[-1] == (began, store.get("s1").revision)
+    await writing
 
 
 class StrictRooms(RecordingRooms):
