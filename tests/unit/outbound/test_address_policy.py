@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import psutil
 import pytest
@@ -11,7 +11,14 @@ import pytest
 from http_api.errors import Invalid
 from http_api.models.services import RegisterService
 from http_api.protocol.bodies import validated
-from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, AddressPolicy, AddressRefused, read_networks
+from manager_agent.outbound.address_policy import (
+    LOOPBACK,
+    PRIVATE,
+    PUBLIC,
+    AddressPolicy,
+    AddressRefused,
+    read_networks,
+)
 from manager_agent.outbound.http_client import is_this_machine
 
 pytestmark = pytest.mark.unit
@@ -238,6 +245,126 @@ def test_a_refusal_names_the_address_and_the_setting_to_change() -> None:
     with pytest.raises(AddressRefused) as caught:
         PRIVATE_GUARD.admit("http://[::ffff:93.184.216.34]/")
     assert str(caught.value) == "93.184.216.34 is not in an allowed network (INVITE_NETWORKS)"
+
+
+WORDING = {
+    "http://a b/": "should contain printable ASCII characters only, without spaces and backslashes",
+    "ftp://a/": "should be an http or https URL",
+    "http://a/#b": "should not have a fragment",
+    "http://user@a/": "should not have a user or password",
+    "http://a:0/": "should have a host, and optionally a port from 1 to 65535",
+    "http://[1::2::3]/": "should have an IPv6 address between the brackets",
+    "http://127.1/": "should have an IPv4 address of four decimal numbers",
+    "http://-a/": "should have a valid DNS host name",
+    "http://224.0.0.1/": "224.0.0.1 is never called, whatever INVITE_NETWORKS allows: multicast (RFC 5771)",
+    "http://10.1.1.1:8080/": "10.1.1.1 with port 8080 is the session manager itself, whatever INVITE_NETWORKS allows",
+}
+"""What a caller reads who supplied the address."""
+
+
+@pytest.mark.parametrize("address", WORDING)
+def test_a_refusal_says_what_is_wrong(address: str) -> None:
+    with pytest.raises(AddressRefused) as caught:
+        WIDE_GUARD.admit(address)
+    assert str(caught.value) == WORDING[address]
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("no address", "no address is not an IP address"),
+        ("fe80::1%eth0", "fe80::1%eth0 has a zone, which is meaningful on this machine only (RFC 4007)"),
+    ],
+)
+def test_an_address_that_is_not_dialed_is_named(address: str, why: str) -> None:
+    with pytest.raises(AddressRefused) as caught:
+        WIDE_GUARD.check(address, OWN_PORT)
+    assert (str(caught.value), caught.value.errno) == (why, None)
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("http://192.0.2.7/", "the address is not in an allowed network (INVITE_NETWORKS)"),
+        ("http://a/#b", "should not have a fragment"),
+    ],
+)
+def test_for_a_host_name_the_reason_does_not_say_its_address(address: str, public: str) -> None:
+    with pytest.raises(AddressRefused) as caught:
+        PRIVATE_GUARD.admit(address)
+    assert caught.value.public == public
+
+
+@pytest.mark.parametrize(
+    ("judge", "address", "why"),
+    [
+        (PRIVATE_GUARD, "http://localhost/", "the address is not in an allowed network (INVITE_NETWORKS)"),
+        (PRIVATE_GUARD, "http://localhost.:81/", "the address is not in an allowed network (INVITE_NETWORKS)"),
+        (
+            DEV_GUARD,
+            "http://localhost:8080/",
+            "the address with port 8080 is the session manager itself, whatever INVITE_NETWORKS allows",
+        ),
+    ],
+)
+def test_localhost_is_doubted_when_it_is_registered(judge: AddressPolicy, address: str, why: str) -> None:
+    host = "localhost." if "localhost." in address else "localhost"
+    assert judge.doubt(address) == f"{host} can't be called, so every invite will be `unreachable`: {why}"
+
+
+@pytest.mark.parametrize("address", ["http://localhost:8081/", "http://localhost/"])
+def test_localhost_where_it_is_allowed_is_not_doubted(address: str) -> None:
+    assert DEV_GUARD.doubt(address) is None
+
+
+def test_other_names_are_not_doubted_before_they_are_resolved() -> None:
+    assert PRIVATE_GUARD.doubt("http://asr.example/") is None
+    assert PRIVATE_GUARD.doubt("http://10.0.0.1/") is None
+
+
+def test_public_allows_the_public_internet_and_nothing_else() -> None:
+    judge = address_policy("public")
+    judge.check("93.184.216.34", 80)
+    judge.check("2600:1406::1", 80)
+    for refused in ("10.0.0.1", "127.0.0.1", "100.64.0.1", "fd12::2", "::1", "5f00::1"):
+        with pytest.raises(AddressRefused, match="not in an allowed network"):
+            judge.check(refused, 80)
+
+
+def test_networks_are_read_from_a_list() -> None:
+    assert read_networks("10.0.0.0/8, fd12::/16,Public, 127.0.0.0/8,::1, 203.0.113.7") == (
+        ip_network("10.0.0.0/8"),
+        ip_network("fd12::/16"),
+        PUBLIC,
+        ip_network("127.0.0.0/8"),
+        ip_network("::1/128"),
+        ip_network("203.0.113.7/32"),
+    )
+
+
+NETWORK = "is not `public` or a network such as 10.0.0.0/8, with zeros after the prefix"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("10.0.0.0/8,10.0.0.1/8", f"entry 2 {NETWORK}"),
+        ("", f"entry 1 {NETWORK}"),
+        ("fe80::1%eth0", "entry 1 has a zone"),
+        ("::ffff:10.0.0.0/104", "entry 1 is an IPv4-mapped network: write it as an IPv4 network"),
+        ("224.0.0.0/4", "entry 1 is never called: multicast (RFC 5771)"),
+        ("169.254.169.254", "entry 1 is never called: link-local, where clouds serve metadata (RFC 3927)"),
+        ("fd20:ce::254", "entry 1 is never called: cloud metadata (Google)"),
+    ],
+)
+def test_a_network_that_can_never_be_called_is_refused(text: str, why: str) -> None:
+    with pytest.raises(ValueError, match="entry") as caught:
+        read_networks(text)
+    assert str(caught.value) == why
+
+
+def test_a_network_that_only_contains_such_addresses_is_allowed() -> None:
+    assert read_networks("0.0.0.0/0, 160.0.0.0/4") == (ip_network("0.0.0.0/0"), ip_network("160.0.0.0/4"))
 
 
 def test_a_service_with_a_forbidden_endpoint_is_not_registered() -> None:
