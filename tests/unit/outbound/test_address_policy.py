@@ -62,6 +62,7 @@ ADMITTED = [
     (PRIVATE_GUARD, "http://xn--bcher-kva.example/b%C3%BCcher"),
     (PRIVATE_GUARD, "http://169.254.169.254.nip.io/"),
     (PRIVATE_GUARD, "http://0x7f.example/"),
+    (PRIVATE_GUARD, f"http://{'a.' * 126}a/"),
     (PRIVATE_GUARD, "http://asr/?to=http://user@host/"),
 ]
 

@@ -13,7 +13,10 @@ pytestmark = pytest.mark.unit
 
 @pytest.mark.parametrize(
     "command",
-    [["chaos", "--help"], ["chaos", "--cluster", "--help"], ["chaos", "-h"], ["run", "--help"], ["run", "-h"]],
+    [
+        *(["chaos", "--help"], ["chaos", "--cluster", "--help"], ["chaos", "-h"], ["run", "--help"], ["run", "-h"]),
+        *(["coverage", "--help"], ["mutate", "--help"], ["mutate", "session", "-h"]),
+    ],
 )
 def test_help_is_the_comment_at_the_beginning(command: list[str]) -> None:
     script = ROOT / "scripts" / command[0]
