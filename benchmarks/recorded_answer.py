@@ -4,7 +4,8 @@
 
 Each trial is a session with one service, which says that it is ready by HTTP, and then says so again. The first answer
 waits until LiveKit has the change; the second one has nothing to record. Between the two, the floor is taken: the bare
-client replaces the metadata of a room with as many bytes.
+client replaces the metadata of a room with as many bytes. Then it asks first which room has that name, as the session
+manager does before it writes.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ TRIALS, QUICK_TRIALS = 100, 3
 CALLERS, QUICK_CALLERS = (1, 8), (1,)
 FLOOR_ROOM = "floor"
 FLOOR = "floor: UpdateRoomMetadata by the bare client"
+LOOKED = "ListRooms, then UpdateRoomMetadata, by the bare client"
 DIFFERENCE = "what recording adds"
 GOAL = Goal(of=Compared.MORE, most=0.5)
 METADATA_BYTES = 400
@@ -51,6 +53,7 @@ class AnswerTimes:
     recorded: float
     repeated: float
     floor: float
+    looked: float
 
 
 class AnswerBench:
@@ -67,10 +70,11 @@ class AnswerBench:
         invite = await self._invites.get()
         recorded = await timed(lambda: self._say_ready(invite))
         floor = await timed(self._replace_metadata)
+        looked = await timed(self._look_and_replace_metadata)
         repeated = await timed(lambda: self._say_ready(invite))
         async with self._http.delete(f"/api/v1/sessions/{invite.session.session_id}") as answer:
             assert answer.status == 200, await answer.text()
-        return AnswerTimes(recorded, repeated, floor)
+        return AnswerTimes(recorded, repeated, floor, looked)
 
     async def _say_ready(self, invite: Invite) -> None:
         path = f"/api/v1/sessions/{invite.session.session_id}/ready"
@@ -78,6 +82,10 @@ class AnswerBench:
         async with self._http.post(path, json={"service_id": SERVICE_ID}, headers=headers) as answer:
             assert answer.status == 200, await answer.text()
             await answer.read()
+
+    async def _look_and_replace_metadata(self) -> None:
+        await self._livekit.room.list_rooms(api.ListRoomsRequest(names=[FLOOR_ROOM]))
+        await self._replace_metadata()
 
     async def _replace_metadata(self) -> None:
         metadata = str(time.monotonic_ns()).ljust(METADATA_BYTES, ".")
@@ -124,6 +132,7 @@ async def measure(count: int, callers: int, folder: Path) -> list[AnswerTimes]:
 def table(trials: list[AnswerTimes], callers: int) -> FigureTable:
     rows = {
         FLOOR: [one.floor for one in trials],
+        LOOKED: [one.looked for one in trials],
         "ready again: nothing to record": [one.repeated for one in trials],
         "ready: recorded before the answer": [one.recorded for one in trials],
         DIFFERENCE: [one.recorded - one.repeated for one in trials],
