@@ -94,16 +94,13 @@ def diagram() -> str:
     running = [state for state in SessionState if state not in FINAL]
     to_end = {end: [set(found.get((state, end), ())) for state in running] for end in FINAL}
     everywhere = {end: set.intersection(*labels) for end, labels in to_end.items()}
-    lines = ["stateDiagram-v2", '    state "in any of these" as running {', "        [*] --> waiting"]
-    ends = []
+    lines = ["stateDiagram-v2", "    [*] --> waiting"]
     for (before, after), labels in sorted(found.items(), key=lambda one: _order(one[0])):
-        if after not in FINAL:
-            lines.append(f"        {before} --> {after}: {', '.join(labels)}")
-        elif own := [label for label in labels if label not in everywhere[after]]:
-            ends.append(f"    {before} --> {after}: {', '.join(own)}")
-    lines.append("    }")
+        if own := [label for label in labels if label not in everywhere.get(after, ())]:
+            lines.append(f"    {before} --> {after}: {', '.join(own)}")
+    lines.append(f'    state "{", ".join(running)}" as running')
     lines += [f"    running --> {end}: {', '.join(sorted(labels))}" for end, labels in everywhere.items() if labels]
-    return "\n".join([*lines, *ends])
+    return "\n".join(lines)
 
 
 def document(text: str) -> str:
