@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
+from manager_agent.clock_origin import ClockOrigin
 from manager_agent.frozen import replace
 from manager_agent.json_object import JsonObject
 from manager_agent.messages import (
@@ -24,6 +26,7 @@ from manager_agent.messages import (
     Answer,
     Instant,
     Invite,
+    RoomOwner,
     RoomStatus,
     RpcFault,
     ServiceMessage,
@@ -34,13 +37,16 @@ from manager_agent.messages import (
     parse_signal,
     rfc3339,
 )
+from manager_agent.session import events as ev
 from manager_agent.session.events import ReadyOn, Signal
-from manager_agent.session.session import User
+from manager_agent.session.session import EndReason, User
 from tests.source_code import parsed
 from tests.unit import sessions as given
 from tests.unit.sessions import START
 
 pytestmark = pytest.mark.unit
+
+CLOCK = ClockOrigin("a machine", 0.0)
 
 # --- what a service says ----------------------------------------------------------------------------
 
@@ -217,6 +223,29 @@ def test_room_metadata_says_when_no_manager_is_known_yet() -> None:
     assert RoomStatus.of(given.a_session(), "d").manager_identity is None
 
 
+def test_room_metadata_says_why_a_session_has_ended() -> None:
+    ended = given.after(SESSION, ev.SessionClosed(START + 2))
+    assert RoomStatus.of(ended, "d").reason is EndReason.CLOSED
+
+
+def test_room_metadata_says_which_services_are_optional() -> None:
+    status = RoomStatus.of(given.a_session(given.JOINS, given.made_optional(given.SIGNALS)), "d")
+    assert [service.optional for service in status.services] == [False, True]
+
+
+def test_room_metadata_names_the_clock_of_its_instants() -> None:
+    status = RoomStatus.of(SESSION, "d", CLOCK)
+    assert status.progress is not None
+    assert status.progress.clock == CLOCK
+    assert RoomStatus.read(status.model_dump_json()) == status
+
+
+def test_the_owner_of_a_room_is_read_from_metadata_of_any_version() -> None:
+    later = json.dumps({**STATUS, "session_manager": 2, "services": "elsewhere"})
+    assert RoomOwner.read(later) == RoomOwner(session_manager=2, deployment="d", session_id="s1")
+    assert RoomOwner.read("hello") is None
+
+
 def test_a_status_is_read_back_from_room_metadata() -> None:
     """Also with fields that were added later."""
     assert RoomStatus.read(RoomStatus.of(SESSION, "d").model_dump_json()) == RoomStatus.of(SESSION, "d")
@@ -359,3 +388,14 @@ def test_a_shown_time_is_at_most_a_millisecond_before_the_real_one(at: float) ->
 @pytest.mark.parametrize(("at", "shown"), [(30.0, "30.000Z"), (30.5, "30.500Z"), (30.1239, "30.123Z")])
 def test_deadline_of_an_invite_always_has_milliseconds(at: float, shown: str) -> None:
     assert TypeAdapter(Instant).dump_json(instant(1766400000 + at)).decode() == f'"2025-12-22T10:40:{shown}"'
+
+
+def test_deadline_of_an_invite_is_in_utc_whatever_the_time_zone_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        with monkeypatch.context() as patch:
+            patch.setenv("TZ", "UTC-8")
+            time.tzset()
+            shown = TypeAdapter(Instant).dump_json(instant(1766400030.0)).decode()
+    finally:
+        time.tzset()
+    assert shown == '"2025-12-22T10:40:30.000Z"'
