@@ -22,6 +22,7 @@ from tests.documents import options_in
 
 NOT_HERE = {
     "docker": "there is no container engine where the tests run",
+    "pip": "it would install into this environment; tests/live/scripts/test_package.py does it in others",
     "kubectl": "there is no cluster; tests/unit/deploy and tests/api/deploy read the manifests",
 }
 """Programs whose commands are not checked, and why. Files that they name must exist all the same."""
