@@ -70,10 +70,8 @@ def arrows() -> dict[Arrow, list[str]]:
     found: dict[Arrow, list[str]] = defaultdict(list)
     service = RequiredService(Requirement(service_id="service"), Attempt(Chosen("service", "ASR", "http://service/")))
     new = Session("ses", "room", User(USER), 0.0, (service,))
-    sessions = [
-        (new, STEP),
-        (replace(new, limits=Limits(max_duration=1.0)), STEP),
-    ]  # another one's time is up everywhere
+    expired = replace(new, limits=Limits(max_duration=1.0))  # its time is up in every state
+    sessions = [(new, STEP), (expired, STEP)]
     known = {_kind(session) for session, _ in sessions}
     for session, at in sessions:  # which grows meanwhile
         for words, events in happenings(session, at):
