@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manager_agent.registry.leases import GRACE_MIN, Lease, checked
+from manager_agent.registry.leases import ABSENCE_MIN, EXPIRED_KEPT, GRACE_MIN, Lease, checked, next_due
 
 pytestmark = pytest.mark.unit
 
@@ -119,6 +119,34 @@ def test_time_in_which_leases_are_not_checked_does_not_count(away: float) -> Non
     assert looking.over() == {"dead"}
     looking.until(19 + away + 12, "one")
     assert looking.over() == {"dead", "alone"}
+
+
+def test_only_a_longer_pause_of_the_checks_counts_as_an_absence() -> None:
+    lease = Lease(20, 0)
+    assert checked({"a": lease}, 1.0, 1.0 + ABSENCE_MIN) == {"a": lease}
+    assert checked({"a": lease}, 1.0, 2.0 + ABSENCE_MIN) == {"a": Lease(20, 1.0 + ABSENCE_MIN)}
+
+
+def test_a_lease_that_was_just_over_at_the_last_check_stays_over() -> None:
+    lease = Lease(20, 0)
+    assert checked({"a": lease}, lease.over_at, lease.over_at + 1) == {}
+    assert checked({"a": lease}, lease.over_at - 1, lease.over_at) == {"a": lease}
+
+
+def test_a_lease_is_late_from_its_end_on() -> None:
+    """One is over and the other at its end: both are held."""
+    over, ending = Lease(20, 0), Lease(20, 10)
+    assert over.over_at == ending.expires_at == 30
+    held = Lease(20, 30, held=True)
+    assert checked({"over": over, "ending": ending}, 29.5, 30) == {"over": held, "ending": held}
+
+
+def test_the_next_instant_due_is_a_lease_that_ends_or_is_reaped() -> None:
+    first, second = Lease(20, 0), Lease(20, 5)
+    assert next_due([second, first], 29.9) == 30
+    assert next_due([second, first], 30) == 35
+    assert next_due([first], 30) == first.reaped_at == 30 + EXPIRED_KEPT
+    assert next_due([first], first.reaped_at) == float("inf")
 
 
 @settings(max_examples=300, derandomize=True, deadline=None)
