@@ -18,7 +18,7 @@ def compose_variables() -> dict[str, str]:
         "API_KEYS": f"application:{digest_of(application)},prometheus:{digest_of(metrics)}:metrics",
         "SESSION_MANAGER_API_KEY": application,
         "METRICS_API_KEY": metrics,
-        "REDIS_PASSWORD": secrets.token_urlsafe(32),
+        "REDIS_PASSWORD": secrets.token_hex(32),  # as an argument of redis-server it can't begin with --
         "GRAFANA_PASSWORD": secrets.token_urlsafe(16),
     }
 

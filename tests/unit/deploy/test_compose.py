@@ -44,6 +44,7 @@ def test_the_keys_that_are_made_are_the_keys_that_are_used() -> None:
     assert metrics is not None
     assert (application.name, metrics.name) == ("application", "prometheus")
     assert compose_variables()["REDIS_PASSWORD"] != made["REDIS_PASSWORD"]
+    assert made["REDIS_PASSWORD"].isalnum()
 
 
 def test_all_files_exist() -> None:
