@@ -6,7 +6,14 @@ import pytest
 
 from http_api.errors import IdempotencyConflict, IdempotencyKeyReused, MalformedRequest
 from http_api.limits.idempotency import read_key
-from http_api.limits.idempotency_store import KEPT_FOR, OVERHEAD, IdempotencyScope, IdempotencyStore, StoredAnswer
+from http_api.limits.idempotency_store import (
+    KEPT_FOR,
+    OVERHEAD,
+    IdempotencyScope,
+    IdempotencyStore,
+    StoredAnswer,
+    StoredRequest,
+)
 from tests.unit.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.unit
@@ -107,6 +114,34 @@ def test_an_answer_larger_than_the_store_does_not_evict_others(clock: VirtualClo
     keep(answers, scope("large"), StoredAnswer(200, (), bytes(10 * OVERHEAD)))
     assert answers.begin(scope(), A) is ANSWER
     assert answers.begin(scope("large"), A) is None
+
+
+def test_a_store_that_is_just_full_keeps_all_answers(clock: VirtualClock) -> None:
+    answers = IdempotencyStore(clock, size_max=2 * ANSWER.size)
+    keep(answers, scope("first"))
+    keep(answers, scope("second"))
+    assert answers.size == 2 * ANSWER.size
+    assert answers.begin(scope("first"), A) is ANSWER
+
+
+def test_a_restored_answer_is_found_and_restored_once(answers: IdempotencyStore, clock: VirtualClock) -> None:
+    stored = StoredRequest(A, ANSWER, clock() + KEPT_FOR)
+    assert answers.kept(scope()) is None
+    assert answers.restore(scope(), stored)
+    assert not answers.restore(scope(), stored)
+    assert answers.kept(scope()) is stored
+    assert (answers.kept(scope("other")), answers.kept(scope(principal="bob"))) == (None, None)
+    assert answers.size == ANSWER.size
+
+
+def test_an_answer_that_is_dropped_is_gone_and_the_keeper_is_not_told(answers: IdempotencyStore) -> None:
+    told = []
+    keep(answers, scope())
+    answers.keep_with(lambda scope, stored: told.append(scope))
+    answers.drop(scope("other"))
+    assert answers.size == ANSWER.size
+    answers.drop(scope())
+    assert (answers.size, answers.begin(scope(), B), told) == (0, None, [])
 
 
 def test_the_repr_of_the_idempotency_store_shows_neither_keys_nor_answers(answers: IdempotencyStore) -> None:
