@@ -31,7 +31,7 @@ PARTS = {
         tuple(f"{REGISTRY}/{name}.py" for name in ("circuit_breaker", "instances", "leases", "matching", "selection")),
         tuple(
             f"tests/unit/registry/test_{name}.py"
-            for name in ("circuit_breaker", "instances", "leases", "registry", "selection", "services")
+            for name in ("circuit_breaker", "instances", "leases", "matching", "registry", "selection", "services")
         ),
     ),
     "messages": MutatedPart(("manager_agent/messages.py",), ("tests/unit/test_messages.py",)),

@@ -68,6 +68,16 @@ def test_streams_of_one_caller_take_at_most_a_tenth_of_all_slots() -> None:
         assert waiters.count == 1
 
 
+def test_a_stream_that_ends_makes_room_for_one_more_of_its_caller() -> None:
+    waiters, acme = Waiters(30), Principal("acme")
+    with waiters.stream(acme), waiters.stream(acme):
+        with waiters.stream(Principal("rival")), waiters.stream(acme):
+            pass
+        with waiters.stream(acme), pytest.raises(TooManyStreams), waiters.stream(acme):
+            pass
+        assert waiters.count == 2
+
+
 def test_with_few_slots_every_caller_may_still_have_one_stream() -> None:
     waiters, acme = Waiters(3), Principal("acme")
     with waiters.stream(acme):
