@@ -34,10 +34,14 @@ class Tasks:
         for task in self._tasks:
             task.cancel()
 
+    async def wait(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds for the tasks."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout)
+
     async def aclose(self, grace: float = 0.0) -> None:
         """Wait up to `grace` seconds for the tasks, then cancel the rest and wait for them."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace)
+        await self.wait(grace)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

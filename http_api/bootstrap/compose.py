@@ -62,10 +62,11 @@ def _built_on(
     inviter = inviter_of(settings, rooms, identities, instruments, invite_addresses, types.inviter)
     background, standstill = foundation.background_store, Standstill(clock)
     turns = ManagerTurns(background, clock)
+    agent = agent_of(settings, foundation, rooms, identities, instruments, types)
     orchestrator = Orchestrator(
         store=foundation.store, rooms=rooms, inviter=inviter, registry=registry, identities=identities,
         missed_rooms=missed_rooms, recording=foundation.recording, records=foundation.records, acting=acting,
-        standstill=standstill, clock=clock, acting_store=foundation.acting_store,
+        standstill=standstill, clock=clock, acting_store=foundation.acting_store, take_job=agent.take_job,
     )  # fmt: skip
     recovery = Recovery(
         records=foundation.records, store=background, rooms=rooms, orchestrator=orchestrator, identities=identities,
@@ -75,7 +76,6 @@ def _built_on(
         store=background, rooms=rooms, missed_rooms=missed_rooms, recovery=recovery, acting=acting, clock=clock,
         is_leader=foundation.may_reconcile, caught_up=foundation.caught_up,
     )  # fmt: skip
-    agent = agent_of(settings, foundation, rooms, identities, instruments, types)
     if shared is not None:
         shared.membership.when_leading(reconciler.begin_now)  # the former leader may have left something undone
         shared.membership.take_when(lambda: agent.registered)

@@ -4,6 +4,7 @@ handles its own errors."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import stamina
@@ -51,6 +52,9 @@ NEW_ROOM = "new"
 CREATE_PATIENCE = 5.0
 """The most seconds for which LiveKit is asked again for a room while it is there and can't serve."""
 
+TakeJob = Callable[[Session], Awaitable[None]]
+"""Takes the job of the session's manager, which was just dispatched, before LiveKit offers it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backends:
@@ -73,6 +77,8 @@ class Backends:
     acting: ActingGate
     standstill: Standstill
     clock: Clock
+    take_job: TakeJob | None
+    """None: LiveKit's offer is awaited."""
 
 
 class ActionIO:
@@ -149,7 +155,24 @@ class ActionIO:
             return self._room_missed(missing, asked_at)
         except Exception as error:
             log.warning("manager_not_dispatched", dispatch=attempt, error=str(error))
+        else:
+            await self._take_job(session)
         return None  # the outcome is that the manager joins
+
+    async def take_job_of(self, created: ev.RoomCreated, session: Session) -> None:
+        """Take the job of the manager that was dispatched with the room. `session`: once that is recorded.
+
+        Not if the room may have been there, without this dispatch: the next process could not tell that the manager's
+        identity is spent. A room that is asked for again is there if the session keeps its manager; one that is asked
+        for first with a later dispatch may be there too, as another process has asked for it."""
+        manager = session.manager
+        was_made = created.manager == manager.identity if created.manager else manager.attempt == 1
+        if was_made:
+            await self._take_job(session)
+
+    async def _take_job(self, session: Session) -> None:
+        if self._backends.take_job is not None and session.manager.is_taken_at_once:
+            await self._backends.take_job(session)
 
     async def invite(self, session: Session, invite: SendInvite) -> ev.Event:
         """Raises NotActing."""

@@ -192,6 +192,8 @@ class ControlLoop:
             with suppress(UnknownSession, NotActing):
                 outcome = await io(*args, **more)
                 if outcome is not None:
-                    await self._record(outcome)
+                    session = await self._record(outcome)
+                    if isinstance(outcome, ev.RoomCreated):
+                        await self._io.take_job_of(outcome, session)
 
         self._tasks.spawn(do(), name=f"{self._id} {type(action).__name__}")

@@ -11,7 +11,7 @@ import structlog
 
 from manager_agent.acting_gate import ActingGate
 from manager_agent.clock import Clock
-from manager_agent.control.action_io import Backends
+from manager_agent.control.action_io import Backends, TakeJob
 from manager_agent.control.control_loop import ControlLoop
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.replacement import Replacer
@@ -75,9 +75,10 @@ class Orchestrator:
         standstill: Standstill,
         clock: Clock,
         acting_store: Callable[[str], Store] | None = None,
+        take_job: TakeJob | None = None,
     ) -> None:
         """`acting_store`: makes the store with which this process acts for one session; it refuses changes once another
-        process acts for it. None: no other process acts for a session of the store."""
+        process acts for it. None: no other process acts for a session of the store. `take_job`: see Backends."""
         replacer = Replacer(registry, identities)
         self._control_loops, self._io, self._writers = Tasks(), Tasks(), Tasks()
         self._running: dict[str, SessionTasks] = {}
@@ -100,6 +101,7 @@ class Orchestrator:
             acting,
             standstill,
             clock,
+            take_job,
         )
         self._store, self._recording, self._clock = store, recording, clock
 

@@ -1,7 +1,8 @@
 """The manager agent: a livekit-agents AgentServer that takes the jobs dispatched by this deployment.
 
-The job of each room is a coroutine (jobs.py) that watches the room (room_watcher.py). The session decides which job
-is in charge of its room: a job is accepted only if the session has recorded it as that one.
+The job of each room is a coroutine that watches the room (room_watcher.py). The session decides which job is in charge
+of its room: a job is begun only if the session has recorded it as that one. The process that dispatched a manager takes
+its job at once. LiveKit, which offers it later, runs it (jobs.py) if it was not taken. Decision 0040.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ from manager_agent.livekit.room_connection import drain
 from manager_agent.livekit.room_record import read_dispatch_metadata
 from manager_agent.livekit.room_watcher import Watcher
 from manager_agent.livekit.server_api import Rooms
-from manager_agent.messages import DispatchMetadata
+from manager_agent.livekit.tokens import MANAGER_NAME
 from manager_agent.not_acting import NotActing
 from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
+from manager_agent.session.session import Session
 from manager_agent.store.recording import Recording
 from manager_agent.store.store import Store, UnknownSession
+from manager_agent.tasks import Tasks
 
 if TYPE_CHECKING:
     from manager_agent.livekit.agents_sdk import AgentServer, JobRequest, RunningJobInfo
@@ -74,6 +77,8 @@ class ManagerAgent:
         """The messages in rooms that are no longer watched."""
         self._server: AgentServer | None = None
         self._running: asyncio.Task[None] | None = None
+        self._own_jobs = Tasks()
+        """The jobs that were taken at once."""
 
     @property
     def registered(self) -> bool:
@@ -97,11 +102,13 @@ class ManagerAgent:
         """Leave every room within CLOSE_TIMEOUT."""
         loop = asyncio.get_running_loop()
         ends = loop.time() + CLOSE_TIMEOUT
-        if self._running is not None:
-            self._running.cancel()
-            _, left = await asyncio.wait([self._running], timeout=CLOSE_TIMEOUT)
-            for running in left:
+        self._own_jobs.cancel()
+        if (running := self._running) is not None:
+            self._running = None
+            running.cancel()
+            if not (await asyncio.wait([running], timeout=CLOSE_TIMEOUT))[0]:
                 running.cancel()
+        await self._own_jobs.wait(ends - loop.time())
         await self._disconnect()
         await drain(ends - loop.time())
 
@@ -137,32 +144,53 @@ class ManagerAgent:
 
             await jobs.disconnect(self._server)
 
+    def _is_running(self) -> bool:
+        return self._running is not None
+
+    async def take_job(self, session: Session) -> None:
+        """Take the job of the manager that was dispatched last, without waiting until LiveKit offers it: its dispatch
+        is in the room. Leaves it to LiveKit if this process may not act, or does not run."""
+        identity, attempt = session.manager.identity, session.manager.attempt
+        if not self._is_running() or identity is None or not await self._acting.held():
+            return
+        if not await self._take_charge(session.session_id, identity, self._clock(), session.room.sid):
+            return
+        if not self._is_running():  # closed meanwhile
+            await self._report_failure(session.session_id, identity)
+            return
+        token = self._rooms.tokens.for_manager(session, identity, self._agent_name).jwt
+        fields = self._log_fields(session.session_id, attempt, session.room_name)
+        job = self._run_job(session.session_id, identity, self._url, token, fields)
+        self._own_jobs.spawn(job, name=f"job {identity}", for_all=True)
+
     async def _decide(self, request: JobRequest) -> None:
         """Accept the job if the session puts this manager in charge of its room; else reject it."""
-        metadata = read_dispatch_metadata(request.job.metadata)
+        metadata, room = read_dispatch_metadata(request.job.metadata), request.room
         if metadata is None:
-            log.warning("job_not_ours", room=request.room.name)
+            log.warning("job_not_ours", room=room.name)
             await request.reject()
             return
-        identity, at = self._identities.manager(metadata.session_id, metadata.attempt), self._clock()
-        with structlog.contextvars.bound_contextvars(**self._log_fields(metadata, request.room.name)):
-            if not await self._acting.held() or not await self._take_charge(
-                metadata.session_id, identity, at, request.room.sid
-            ):
-                log.info("job_rejected", identity=identity)
+        session_id, attempt = metadata.session_id, metadata.attempt
+        identity, at = self._identities.manager(session_id, attempt), self._clock()
+        with structlog.contextvars.bound_contextvars(**self._log_fields(session_id, attempt, room.name)):
+            if not await self._acting.held() or not await self._take_charge(session_id, identity, at, room.sid):
+                if self._is_in_charge(session_id, identity):
+                    log.debug("job_taken_already", identity=identity)
+                else:
+                    log.info("job_rejected", identity=identity)
                 await request.reject()
                 return
             try:
-                await request.accept(identity=identity, name="session manager")
+                await request.accept(identity=identity, name=MANAGER_NAME)
             except Exception as error:
                 log.warning("job_not_assigned", identity=identity, error=repr(error))
-                await self._report_failure(metadata.session_id, identity)
+                await self._report_failure(session_id, identity)
 
-    def _log_fields(self, metadata: DispatchMetadata, room_name: str) -> dict[str, Any]:
+    def _log_fields(self, session_id: str, attempt: int, room_name: str) -> dict[str, Any]:
         """The fields of log lines about a job. Its session may be unknown here."""
-        fields: dict[str, Any] = {"session_id": metadata.session_id, "room": room_name, "dispatch": metadata.attempt}
+        fields: dict[str, Any] = {"session_id": session_id, "room": room_name, "dispatch": attempt}
         with contextlib.suppress(UnknownSession):
-            fields |= self._store.get(metadata.session_id).log_fields
+            fields |= self._store.get(session_id).log_fields
         return fields
 
     async def _take_charge(self, session_id: str, identity: str, at: float, room_sid: str) -> bool:
@@ -180,18 +208,27 @@ class ManagerAgent:
         manager = session.manager
         return not session.over and manager.identity == identity and manager.accepted_at == at
 
+    def _is_in_charge(self, session_id: str, identity: str) -> bool:
+        with contextlib.suppress(UnknownSession):
+            manager = self._store.get(session_id).manager
+            return manager.in_charge and manager.identity == identity
+        return False
+
     async def _watch(self, info: RunningJobInfo) -> None:
-        """Run one job, from its assignment until the room is closed or lost."""
+        """Run a job that LiveKit has assigned, until the room is closed or lost."""
         metadata = read_dispatch_metadata(info.job.metadata)
         assert metadata is not None, "only jobs with our metadata are accepted"
-        identity = info.accept_arguments.identity
+        fields = self._log_fields(metadata.session_id, metadata.attempt, info.job.room.name)
+        await self._run_job(metadata.session_id, info.accept_arguments.identity, info.url, info.token, fields)
+
+    async def _run_job(self, session_id: str, identity: str, url: str, token: str, log_fields: dict[str, Any]) -> None:
+        """Be the manager in the room, until the room is closed or lost."""
         self.rooms_held += 1
         self._budgets.add(budget := ParticipantBudget())
-        # Bound for good: this task runs only this job.
-        structlog.contextvars.bind_contextvars(**self._log_fields(metadata, info.job.room.name))
+        structlog.contextvars.bind_contextvars(**log_fields)  # for good: this task runs only this job
         try:
             watcher = Watcher(
-                session_id=metadata.session_id,
+                session_id=session_id,
                 identity=identity,
                 store=self._store,
                 recording=self._recording,
@@ -200,7 +237,7 @@ class ManagerAgent:
                 rooms=self._rooms,
                 slots=self._slots,
             )
-            await watcher.watch(info.url, info.token)
+            await watcher.watch(url, token)
         except UnknownSession:
             log.info("manager_outlived_session", identity=identity)
         except NotActing:
@@ -211,7 +248,7 @@ class ManagerAgent:
             self.rooms_held -= 1
             self._budgets.remove(budget)
             self._messages += budget.counts
-            await self._report_failure(metadata.session_id, identity)
+            await self._report_failure(session_id, identity)
 
     async def _report_failure(self, session_id: str, identity: str) -> None:
         """Record that this manager is not in the room. A session that is over ignores it."""

@@ -33,6 +33,10 @@ class JoinTokens:
         self._acts.begin("invite", session.session_id, session.room_name)
         return self._reserving(session, self._tokens.for_service(session, service, now), is_recognized=True)
 
+    def for_manager(self, session: Session, identity: str, agent_name: str) -> AccessToken:
+        """The join token of the session's manager. It stays in this process, so it reserves nothing."""
+        return self._tokens.for_manager(session, identity, agent_name)
+
     def reserve_again(self, session: Session, now: float) -> None:
         """Reserve the name of a session of an earlier process, as long as tokens that it gave out may be valid: they
         may not be in the records."""

@@ -20,6 +20,7 @@ from manager_agent.clock import Clock
 from manager_agent.dated_claims import verified_claims
 from manager_agent.livekit.jws import JwtSigner
 from manager_agent.session.deadlines import invite_deadline, join_deadline
+from manager_agent.session.presence_transitions import AGENT_NAME_ATTRIBUTES
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Session, User
 from manager_agent.session.trespassers import SESSION_ATTRIBUTE
@@ -37,6 +38,11 @@ CONNECTING = 2.0
 """Seconds that a client may take to connect: what it does with a token until a minute before its expiry succeeds."""
 SERVICE_SLACK = 60
 """Seconds added to the time that a service has to join, for differences between clocks."""
+MANAGER_LIFETIME = 600
+"""Seconds. A manager that does not join within half a minute is replaced. One in the room gets new tokens from LiveKit,
+which last as long as this one."""
+MANAGER_NAME = "session manager"
+"""The participant name of every manager."""
 
 
 class Grant(StrEnum):
@@ -134,6 +140,18 @@ class Tokens:
         }
         lifetime = math.ceil(max(invite_deadline(session, now) - now, 0)) + SERVICE_SLACK
         return self._signed(service.identity, claims, lifetime)
+
+    def for_manager(self, session: Session, identity: str, agent_name: str) -> AccessToken:
+        """A token for the session's manager: the one that it would get with a job from LiveKit."""
+        may_not = dict.fromkeys((Grant.CAN_PUBLISH, Grant.CAN_UPDATE_OWN_METADATA), False)
+        grants = dict.fromkeys((Grant.CAN_SUBSCRIBE, Grant.CAN_PUBLISH_DATA), True) | may_not
+        claims = {
+            "name": MANAGER_NAME,
+            "kind": "agent",
+            "attributes": dict.fromkeys(AGENT_NAME_ATTRIBUTES, agent_name),
+            "video": {"roomJoin": True, "room": session.room_name, "agent": True, "hidden": True, **_claims_of(grants)},
+        }
+        return self._signed(identity, claims, MANAGER_LIFETIME)
 
     def latest_expiry(self, session: Session, now: float) -> float:
         """The latest instant, by LiveKit's time, at which a token of this session that was given out until `now` may

@@ -60,6 +60,12 @@ class ManagerDispatch(Frozen):
         return self.in_charge and self.joined_at is None
 
     @property
+    def is_taken_at_once(self) -> bool:
+        """Whether the process that dispatched it takes its job before LiveKit offers it. Every second one in a row of
+        fruitless dispatches is left to LiveKit: whatever fails here, the other way may work."""
+        return self.awaited_since is not None and not self.in_charge and self.fruitless % 2 == 1
+
+    @property
     def next_dispatch_at(self) -> float:
         """When to dispatch another manager unless something happens first."""
         if self.presence.here:

@@ -157,7 +157,7 @@ class ServiceSignalled(Frozen):
 
 
 class JobAccepted(Frozen):
-    """A dispatched job for this room is about to be accepted under `identity`. The first one is in charge."""
+    """A dispatched job for this room is about to be taken or accepted under `identity`. The first one is in charge."""
 
     at: float
     identity: str

@@ -176,9 +176,15 @@ class SessionLoop:
 
         self._replica.updates.update(self._id, event, recorded, fence=self.fence)
 
-    def _tell(self, event: ev.Event) -> None:
+    def _tell(self, event: ev.Event, then: Callable[[Session], None] = lambda _: None) -> None:
         """Record the outcome of an action."""
-        self._replica.updates.update(self._id, event, lambda *_: self.step(), fence=self.fence, is_kept=True)
+
+        def recorded(stored: SimulatedSession | None, _: bool) -> None:
+            self.step()
+            if stored is not None:
+                then(stored.session)
+
+        self._replica.updates.update(self._id, event, recorded, fence=self.fence, is_kept=True)
 
     def _ask(self, name: str, call: Callable[[], object], then: Callable[[object], None]) -> None:
         """Call LiveKit; `then` takes its answer, an instance of NoRoom, or None if it did not answer."""
@@ -194,9 +200,15 @@ class SessionLoop:
         identity = self._world.identities.manager(self._id, session.manager.attempt + 1) if again else ""
         worker, chances = self._replica.id, self._world.chances_of(self._id)
 
+        def take_job(room: SimulatedRoom, created: Session) -> None:
+            manager = created.manager
+            was_made = identity == manager.identity if again else manager.attempt == 1
+            if was_made and manager.is_taken_at_once:
+                self._replica.take_job(room)
+
         def answered(room: object) -> None:
             if isinstance(room, SimulatedRoom):
-                self._tell(ev.RoomCreated(self._heap.now, room.sid, identity))
+                self._tell(ev.RoomCreated(self._heap.now, room.sid, identity), partial(take_job, room))
             elif not again and self._heap.now < began + CREATE_PATIENCE and self.stored is not None:
                 self._replica.later(CREATE_PAUSE, self._make_room, session, began)
             else:
@@ -208,17 +220,20 @@ class SessionLoop:
         asked_at, worker = self._heap.now, self._replica.id
         livekit, chances = self._world.livekit, self._world.chances_of(self._id)
 
-        def dispatch() -> None:
+        def dispatch() -> SimulatedRoom | None:
             try:
-                livekit.dispatch(session.room_name, session, worker)
+                return livekit.dispatch(session.room_name, session, worker)
             except SilentNode:
-                if RULES.moves_rooms:
-                    livekit.create(session, worker, chances)
-                    livekit.dispatch(session.room_name, session, worker)
+                if not RULES.moves_rooms:
+                    return None
+                livekit.create(session, worker, chances)
+                return livekit.dispatch(session.room_name, session, worker)
 
         def answered(answer: object) -> None:
             if isinstance(answer, NoRoom):
                 self._tell(ev.RoomMissed(self._heap.now, asked_at))
+            elif isinstance(answer, SimulatedRoom) and session.manager.is_taken_at_once:
+                self._replica.take_job(answer)
 
         self._ask("dispatch", dispatch, answered)
 

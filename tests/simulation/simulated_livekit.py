@@ -147,11 +147,13 @@ class SimulatedLiveKit:
         self._made += 1
         return self._made % LIVEKIT_NODES
 
-    def dispatch(self, name: str, session: Session, worker: str) -> None:
+    def dispatch(self, name: str, session: Session, worker: str) -> SimulatedRoom:
         self._require()
         if name in self.silent:
             raise SilentNode
-        self._dispatch(self._room(name), session, worker)
+        room = self._room(name)
+        self._dispatch(room, session, worker)
+        return room
 
     def record(self, name: str, sid: str, session: Session) -> None:
         """Write the metadata of the room."""

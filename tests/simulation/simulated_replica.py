@@ -127,8 +127,8 @@ class SimulatedReplica:
 
         self.heap.after(self.chances.uniform(0.0005, 0.003), arrive)
 
-    def offered(self, room: SimulatedRoom) -> None:
-        """LiveKit offers the job of a manager."""
+    def take_job(self, room: SimulatedRoom) -> None:
+        """Take the job of a manager: LiveKit offers it, or this replica has just dispatched it."""
         session_id = room.specified.session_id
         loop, stored = self.loops.get(session_id), self.read(session_id)
         if loop is None or stored is None or self.now < self.livekit_cut_until:

@@ -211,7 +211,7 @@ BROKEN = [
         {Invariant.CALLBACK_LOST},
         ((SLOW, 4.0, 8.0), (FaultKind.REDIS_ROLLBACK, 7.0, 2.0)),
         sessions=80,
-        first_seed=6,
+        first_seed=2,
     ),
     BrokenRule(
         "told again if Redis does not know it",

@@ -270,7 +270,7 @@ class World:
     def _offer(self, worker: str, room: SimulatedRoom) -> None:
         replica = self._by_id.get(worker)
         if replica is not None:
-            replica.call(replica.offered, room)
+            replica.call(replica.take_job, room)
 
     # --- faults ---
 

@@ -14,15 +14,15 @@ import aiohttp
 import pytest
 from livekit import api, rtc
 
-from http_api.app_keys import ACTING, AGENT
-from http_api.settings.settings import SETTINGS
+from http_api.app_keys import AGENT
 from manager_agent.control import orchestrator
 from manager_agent.livekit import calls
 from manager_agent.livekit.room_watcher import Watcher
 from manager_agent.messages import DispatchMetadata, RoomStatus
-from manager_agent.session.session import EndReason, Session, SessionState
+from manager_agent.session.session import EndReason, SessionState
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import Human, over, ready_session
+from tests.live.managers import is_watched, managers, take_no_job, worker_name
 from tests.livekit_faults import Call, Hold, failing
 from tests.livekit_proxy import LiveKitProxy
 from tests.waiting import eventually, waiting_for
@@ -30,14 +30,6 @@ from tests.waiting import eventually, waiting_for
 pytestmark = pytest.mark.live
 
 ALONE = {"user_identity": "alice", "required_services": []}
-
-
-def is_watched(session: Session) -> bool:
-    return session.manager.presence.here
-
-
-async def managers(stack: Stack, room_name: str) -> list[str]:
-    return [p.identity for p in await stack.participants(room_name) if p.identity.startswith("sm-manager")]
 
 
 async def test_manager_is_hidden_from_users(stack: Stack) -> None:
@@ -50,8 +42,13 @@ async def test_manager_is_hidden_from_users(stack: Stack) -> None:
     await human.leave()
 
 
-async def test_no_room_comes_back_for_a_manager_that_was_joining_when_it_was_deleted(stack: Stack) -> None:
+@pytest.mark.parametrize("by", ["taken at once", "offered by LiveKit"])
+async def test_no_room_comes_back_for_a_manager_that_was_joining_when_it_was_deleted(
+    stack: Stack, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """LiveKit makes the room again, without metadata, for a participant that joins at that moment."""
+    if by == "offered by LiveKit":
+        take_no_job(monkeypatch)
 
     async def end_while_the_manager_joins(number: int) -> None:
         session = await stack.request(user_identity=f"user-{number}", prefer="wait=10")
@@ -68,7 +65,12 @@ async def test_no_room_comes_back_for_a_manager_that_was_joining_when_it_was_del
     )
 
 
-async def test_removed_manager_is_replaced_and_the_session_stays_ready(stack: Stack) -> None:
+@pytest.mark.parametrize("by", ["taken at once", "offered by LiveKit"])
+async def test_removed_manager_is_replaced_and_the_session_stays_ready(
+    stack: Stack, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if by == "offered by LiveKit":
+        take_no_job(monkeypatch)
     bot = await stack.bot("asr", ready_on="signal")
     asking = asyncio.create_task(stack.request("asr", prefer="wait=20"))
     await bot.invited()
@@ -118,24 +120,6 @@ async def test_waiting_session_fails_without_a_manager(start_stack: StartStack, 
     assert await stack.rooms() == []
 
 
-async def test_manager_that_can_not_connect_is_dispatched_again(stack: Stack) -> None:
-    """The first job can't connect; the next one can."""
-    server = stack.manager._server
-    assert server is not None
-    server._ws_url, right = "ws://127.0.0.1:1", server._ws_url
-    session = await stack.request(prefer="wait=10")
-    await stack.until(session["session_id"], lambda s: len(s.manager.spent) >= 1)
-    server._ws_url = right
-    watched = await stack.until(session["session_id"], is_watched)
-    assert watched.manager.attempt >= 2
-    assert watched.state is SessionState.READY
-
-
-def worker_name(stack: Stack) -> str:
-    """The agent name under which LiveKit offers jobs to the API's manager agent."""
-    return stack.app[ACTING].worker_name(stack.app[SETTINGS].agent_name)
-
-
 async def test_second_job_for_a_room_makes_no_second_manager(stack: Stack) -> None:
     """Dispatch what a slow machine may see: a second job of the older attempt, and a later one."""
     session = await stack.request(prefer="wait=10")
@@ -145,7 +129,8 @@ async def test_second_job_for_a_room_makes_no_second_manager(stack: Stack) -> No
         await stack.livekit.agent_dispatch.create_dispatch(
             api.CreateAgentDispatchRequest(room=session["room_name"], agent_name=worker_name(stack), metadata=note)
         )
-    await stack.logged("job_rejected", times=2)
+    await stack.logged("job_taken_already", times=1)
+    await stack.logged("job_rejected", times=1)
     assert await managers(stack, session["room_name"]) == [first.manager.identity]
 
 

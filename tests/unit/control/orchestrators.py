@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from manager_agent.clock import Clock
+from manager_agent.control.action_io import TakeJob
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.standstill import Standstill
@@ -50,8 +51,10 @@ def orchestrator_of(
     inviter: Any,
     clock: Clock,
     standstill: Standstill | None = None,
+    take_job: TakeJob | None = None,
 ) -> Orchestrator:
-    """With records in memory; `rooms` and `inviter` are stand-ins. The process never stands still by default."""
+    """With records in memory; `rooms` and `inviter` are stand-ins. The process never stands still by default, and takes
+    no jobs."""
     return Orchestrator(
         store=store,
         rooms=rooms,
@@ -64,4 +67,5 @@ def orchestrator_of(
         acting=always_acting(),
         standstill=standstill or Standstill(clock),
         clock=clock,
+        take_job=take_job,
     )

@@ -136,6 +136,29 @@ def test_a_service_token_allows_one_room_as_agent_until_its_deadline() -> None:
     }
 
 
+def test_a_manager_token_allows_one_room_as_hidden_agent() -> None:
+    """As LiveKit gives it out with a job."""
+    assert claims_of(tokens().for_manager(of_user(), "sm-manager-1", "session-manager/1")) == {
+        "attributes": {"lk.agent_name": "session-manager/1", "lk.agent.name": "session-manager/1"},
+        "iss": "key",
+        "nbf": 1_766_400_000 - 60,
+        "sub": "sm-manager-1",
+        "name": "session manager",
+        "kind": "agent",
+        "exp": 1_766_400_000 + 600,
+        "video": {
+            "roomJoin": True,
+            "room": "demo",
+            "agent": True,
+            "hidden": True,
+            "canPublish": False,
+            "canSubscribe": True,
+            "canPublishData": True,
+            "canUpdateOwnMetadata": False,
+        },
+    }
+
+
 def test_a_replacement_service_token_lives_for_the_time_to_replace_it() -> None:
     session = replace(invited(), ready_at=given.START + 5, limits=Limits(ready_timeout=30, replacement_timeout=15))
     claims = claims_of(tokens().for_service(session, session.services[0], given.START + 3_000))

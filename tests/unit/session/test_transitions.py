@@ -705,6 +705,25 @@ def test_managers_that_do_not_stay_are_dispatched_with_growing_pauses() -> None:
     assert pauses[-1] > 1.5
 
 
+def test_every_second_job_of_managers_that_do_not_come_is_left_to_livekit() -> None:
+    session, taken = given.after(given.a_session(), *given.created()), []
+    for attempt in range(2, 7):
+        taken.append(session.manager.is_taken_at_once)
+        at = session.manager.next_dispatch_at
+        session = given.after(session, ev.ManagerDispatched(at, attempt, f"sm-manager-{attempt}"))
+    assert taken == [True, False, True, False, True]
+
+
+def test_job_is_taken_only_while_its_manager_is_awaited() -> None:
+    assert not given.a_session().manager.is_taken_at_once
+    accepted = given.after(given.a_session(), *given.created(), ev.JobAccepted(START + 1, given.MANAGER))
+    assert not accepted.manager.is_taken_at_once
+    failed = given.after(accepted, ev.ManagerFailed(START + 2, given.MANAGER))
+    assert not failed.manager.is_taken_at_once
+    again = ev.ManagerDispatched(failed.manager.next_dispatch_at, 2, "sm-manager-2")
+    assert not apply(failed, again).manager.is_taken_at_once
+
+
 def test_an_aborted_connection_of_the_user_is_not_a_leave() -> None:
     """The user was not there: the time to come back goes on."""
     session = apply(_ready, ev.ParticipantLeft(NOW, "alice", "PA_first", aborted=True))

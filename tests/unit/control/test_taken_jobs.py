@@ -1,0 +1,91 @@
+"""When the process that dispatches a manager takes its job, before LiveKit offers it."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+
+from manager_agent.livekit.calls import LiveKitUnavailable
+from manager_agent.registry.registry import Registry
+from manager_agent.session import events as ev
+from manager_agent.session.session import Limits, Session, User
+from manager_agent.store.memory import MemoryStore
+from tests.unit import sessions as given
+from tests.unit.control.orchestrators import NoRooms, orchestrator_of
+from tests.unit.virtual_time import in_virtual_time, let_pass, now
+
+pytestmark = pytest.mark.unit
+
+LONG = Limits(user_join_timeout=3_600.0)
+
+
+class DispatchedRooms(NoRooms):
+    """Rooms that no manager joins. LiveKit is away when the `refused` managers are dispatched."""
+
+    def __init__(self, *refused: int) -> None:
+        self._refused = refused
+        self.dispatched: list[int] = []
+
+    async def create(self, session: Session, *, patience: float = 0.0) -> str:
+        self.dispatched.append(session.manager.attempt)
+        return "RM_1"
+
+    async def dispatch_manager(self, session: Session, attempt: int) -> None:
+        if attempt in self._refused:
+            raise LiveKitUnavailable("as the test wants it")
+        self.dispatched.append(attempt)
+
+
+class TakenJobs:
+    """Takes no job, but remembers which it could have taken."""
+
+    def __init__(self, rooms: DispatchedRooms) -> None:
+        self._rooms = rooms
+        self.attempts: list[int] = []
+
+    async def take(self, session: Session) -> None:
+        attempt = session.manager.attempt
+        assert session.room.created_at is not None
+        assert attempt in self._rooms.dispatched, "the next process reads in the dispatches which identities are spent"
+        self.attempts.append(attempt)
+
+
+def a_session() -> Session:
+    return Session("s1", "room-1", User("alice"), now(), (), limits=LONG)
+
+
+def orchestrated(store: MemoryStore, rooms: DispatchedRooms, jobs: TakenJobs) -> Any:
+    return orchestrator_of(store, Registry(now, store.in_use, random.Random(0)), rooms, None, now, take_job=jobs.take)
+
+
+@pytest.mark.parametrize("refused", [(), (3,), (2, 4)])
+@in_virtual_time
+async def test_job_is_taken_once_livekit_has_its_dispatch(refused: tuple[int, ...]) -> None:
+    """And every second one in a row is left to LiveKit, which offers it."""
+    store, rooms = MemoryStore(now), DispatchedRooms(*refused)
+    jobs = TakenJobs(rooms)
+    orchestrator = orchestrated(store, rooms, jobs)
+    await orchestrator.open(a_session())
+    session = await store.wait_for("s1", lambda latest: latest.manager.attempt == 7)
+    await let_pass(0.1)
+    assert session.manager.fruitless == 7
+    assert jobs.attempts == [attempt for attempt in (1, 3, 5, 7) if attempt not in refused]
+    await orchestrator.aclose()
+
+
+@in_virtual_time
+async def test_job_is_left_to_livekit_if_the_room_may_not_have_its_dispatch() -> None:
+    """Another process has asked for the room: LiveKit may have it, with the dispatch of the first manager."""
+    store, rooms = MemoryStore(now), DispatchedRooms()
+    jobs = TakenJobs(rooms)
+    orchestrator = orchestrated(store, rooms, jobs)
+    await store.add(a_session())
+    await store.update("s1", ev.RoomRequested(now()))
+    await store.update("s1", ev.ManagerDispatched(now(), 1, given.MANAGER))
+    await orchestrator.take_over("s1", manager_at=now())
+    await store.wait_for("s1", lambda latest: latest.manager.attempt == 4)
+    await let_pass(0.1)
+    assert jobs.attempts == [4]
+    await orchestrator.aclose()
