@@ -21,6 +21,7 @@ from manager_agent.control.standstill import Standstill
 from manager_agent.frozen import replace
 from manager_agent.interfaces import warn_without_interface
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing, RoomReplaced
+from manager_agent.livekit.join_slots import NewSessions
 from manager_agent.livekit.server_api import Rooms, RoomTaken
 from manager_agent.not_acting import NotActing
 from manager_agent.outbound.fair_slots import TooManyWaiting
@@ -79,6 +80,7 @@ class Backends:
     clock: Clock
     take_job: TakeJob | None
     """None: LiveKit's offer is awaited."""
+    new_sessions: NewSessions
 
 
 class ActionIO:

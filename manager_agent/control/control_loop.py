@@ -53,6 +53,7 @@ class ControlLoop:
         self._replacer, self._identities = backends.replacer, backends.identities
         self._io, self._tasks = ActionIO(session_id, backends), backends.io
         self._standstill, self._livekit_back_at = backends.standstill, -math.inf
+        self._new_sessions = backends.new_sessions
 
     def resume(self, recorded: Session) -> None:
         """Call it before `run` for a session whose room exists already. `recorded`: the session that its record has."""
@@ -72,6 +73,12 @@ class ControlLoop:
         except UnknownSession:  # there were too many ended ones
             self._io.forget_record()
             return
+        try:
+            await self._run()
+        finally:
+            self._new_sessions.note(self._id, is_new=False)
+
+    async def _run(self) -> None:
         while True:
             try:
                 await self._step()
@@ -95,6 +102,7 @@ class ControlLoop:
         began = self._clock()
         await self._acting.until_acting()  # a deadline that passed while LiveKit was away may be another process's now
         session, now = self._store.get(self._id), self._clock()
+        self._new_sessions.note(self._id, is_new=session.is_being_set_up)
         if now > began + AWAY:
             self._livekit_back_at = now
         for entry, service in enumerate(session.services):

@@ -18,6 +18,7 @@ from manager_agent.control.replacement import Replacer
 from manager_agent.control.room_deletions import RoomDeletions
 from manager_agent.control.standstill import Standstill
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
+from manager_agent.livekit.join_slots import NewSessions
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.not_acting import NotActing
 from manager_agent.outbound.invites import Inviter
@@ -76,9 +77,11 @@ class Orchestrator:
         clock: Clock,
         acting_store: Callable[[str], Store] | None = None,
         take_job: TakeJob | None = None,
+        new_sessions: NewSessions | None = None,
     ) -> None:
         """`acting_store`: makes the store with which this process acts for one session; it refuses changes once another
-        process acts for it. None: no other process acts for a session of the store. `take_job`: see Backends."""
+        process acts for it. None: no other process acts for a session of the store. `take_job`: see Backends.
+        `new_sessions`: is told which of its sessions are new."""
         replacer = Replacer(registry, identities)
         self._control_loops, self._io, self._writers = Tasks(), Tasks(), Tasks()
         self._running: dict[str, SessionTasks] = {}
@@ -102,6 +105,7 @@ class Orchestrator:
             standstill,
             clock,
             take_job,
+            new_sessions or NewSessions(),
         )
         self._store, self._recording, self._clock = store, recording, clock
 

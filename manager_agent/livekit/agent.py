@@ -17,7 +17,7 @@ import structlog
 
 from manager_agent.acting_gate import ActingGate
 from manager_agent.clock import Clock
-from manager_agent.livekit.join_slots import JoinSlots
+from manager_agent.livekit.join_slots import JoinSlots, NewSessions
 from manager_agent.livekit.livekit_clock import LiveKitClock, signed_in_livekits_time
 from manager_agent.livekit.participant_budget import ParticipantBudget
 from manager_agent.livekit.room_connection import drain
@@ -68,7 +68,9 @@ class ManagerAgent:
         self._acting_store = acting_store or (lambda _: store)
         self._recording, self._rooms, self._acting = recording, rooms, acting
         self._signing = signed_in_livekits_time(livekit_clock, api_secret)
-        self._slots = JoinSlots()
+        self.new_sessions = NewSessions()
+        """Those of this process; its control loops say which."""
+        self._slots = JoinSlots(self.new_sessions)
         self.rooms_held = 0
         """Rooms being watched or joined."""
         self._budgets: set[ParticipantBudget] = set()

@@ -1,28 +1,58 @@
-"""Bounds how many managers join at the same time.
+"""Bounds how many managers join at the same time, and lets new sessions go before them.
 
 A join takes some 60 ms of CPU. When hundreds are begun at once, such as after a burst of new sessions, each takes so
-long that most time out and are begun again.
+long that most time out and are begun again. New sessions go first: their rooms and invites cost much less.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 JOINS_AT_ONCE, JOINS_MAX = 8, 24
 """Joins that others wait for, and all of them. Recovery begins fewer (MANAGERS_AT_ONCE in control/manager_turns.py)."""
 HELD_MAX = 3.0
 """Seconds. A join that takes longer mostly waits for LiveKit, and the next one may begin, up to JOINS_MAX."""
+YIELD_MAX = 0.2
+"""Seconds that a join waits at most for new sessions, which may follow each other without end: as long as LiveKit would
+take to offer the job."""
+
+
+class NewSessions:
+    """The sessions whose rooms are being made, or whose services are being invited."""
+
+    def __init__(self) -> None:
+        self._ids: set[str] = set()
+        self._none = asyncio.Event()
+        self._none.set()
+
+    def note(self, session_id: str, *, is_new: bool) -> None:
+        if is_new:
+            self._ids.add(session_id)
+            self._none.clear()
+        else:
+            self._ids.discard(session_id)
+            if not self._ids:
+                self._none.set()
+
+    async def pass_by(self, timeout: float) -> None:
+        """Wait until there are none, up to `timeout` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._none.wait()
 
 
 class JoinSlots:
-    def __init__(self) -> None:
+    def __init__(self, new_sessions: NewSessions | None = None) -> None:
+        self._new_sessions = new_sessions or NewSessions()
         self._free, self._all = asyncio.Semaphore(JOINS_AT_ONCE), asyncio.Semaphore(JOINS_MAX)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
-        """Wait for a slot, and hold it inside. It counts among JOINS_AT_ONCE for at most HELD_MAX seconds."""
+        """Let new sessions go first, wait for a slot, and hold it inside. It counts among JOINS_AT_ONCE for at most
+        HELD_MAX seconds."""
+        await self._new_sessions.pass_by(YIELD_MAX)
         async with self._all:
             await self._free.acquire()
             held = True

@@ -221,6 +221,13 @@ class Session(Frozen):
         return self.end is not None
 
     @property
+    def is_being_set_up(self) -> bool:
+        """Whether its room is being made, or services are to be invited or have not answered yet."""
+        attempts = (service.current for service in self.services)
+        is_inviting = any(attempt.number == 0 or attempt.in_flight for attempt in attempts)
+        return not self.over and (self.room.created_at is None or is_inviting)
+
+    @property
     def waiting_since(self) -> float:
         """When its services began to be awaited, for the first time or again."""
         return self.created_at if self.waiting_again_since is None else self.waiting_again_since

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import Any
 
 import pytest
 
 from manager_agent.livekit.calls import LiveKitUnavailable
+from manager_agent.livekit.join_slots import NewSessions
 from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev
 from manager_agent.session.session import Limits, Session, User
@@ -56,6 +58,18 @@ def a_session() -> Session:
     return Session("s1", "room-1", User("alice"), now(), (), limits=LONG)
 
 
+class AwaitedRooms(DispatchedRooms):
+    """Rooms that are made once `go_on` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = asyncio.Event()
+
+    async def create(self, session: Session, *, patience: float = 0.0) -> str:
+        await self.go_on.wait()
+        return await super().create(session, patience=patience)
+
+
 def orchestrated(store: MemoryStore, rooms: DispatchedRooms, jobs: TakenJobs) -> Any:
     return orchestrator_of(store, Registry(now, store.in_use, random.Random(0)), rooms, None, now, take_job=jobs.take)
 
@@ -88,4 +102,41 @@ async def test_job_is_left_to_livekit_if_the_room_may_not_have_its_dispatch() ->
     await store.wait_for("s1", lambda latest: latest.manager.attempt == 4)
     await let_pass(0.1)
     assert jobs.attempts == [4]
+    await orchestrator.aclose()
+
+
+async def passed_by(new_sessions: NewSessions) -> bool:
+    """Whether a join would begin now."""
+    began = now()
+    await new_sessions.pass_by(0.05)
+    return now() == began
+
+
+@in_virtual_time
+async def test_joins_wait_while_a_room_is_being_made() -> None:
+    store, rooms, new_sessions = MemoryStore(now), AwaitedRooms(), NewSessions()
+    registry = Registry(now, store.in_use, random.Random(0))
+    orchestrator = orchestrator_of(store, registry, rooms, None, now, new_sessions=new_sessions)
+    opening = asyncio.create_task(orchestrator.open(a_session()))
+    await let_pass(0.1)
+    assert not await passed_by(new_sessions)
+    rooms.go_on.set()
+    await opening
+    await let_pass(0.1)
+    assert await passed_by(new_sessions)
+    await orchestrator.aclose()
+
+
+@in_virtual_time
+async def test_joins_do_not_wait_for_a_session_that_another_process_acts_for() -> None:
+    store, new_sessions = MemoryStore(now), NewSessions()
+    registry = Registry(now, store.in_use, random.Random(0))
+    orchestrator = orchestrator_of(store, registry, AwaitedRooms(), None, now, new_sessions=new_sessions)
+    opening = asyncio.create_task(orchestrator.open(a_session()))
+    await let_pass(0.1)
+    assert not await passed_by(new_sessions)
+    orchestrator.let_go("s1")
+    await let_pass(0.1)
+    assert await passed_by(new_sessions)
+    opening.cancel()
     await orchestrator.aclose()

@@ -1,4 +1,4 @@
-"""Joins wait for each other, but not for one that hangs."""
+"""Joins wait for new sessions and for each other, but not for one that hangs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from manager_agent.livekit.join_slots import HELD_MAX, JOINS_AT_ONCE, JOINS_MAX, JoinSlots
+from manager_agent.livekit.join_slots import HELD_MAX, JOINS_AT_ONCE, JOINS_MAX, YIELD_MAX, JoinSlots, NewSessions
 from tests.unit.virtual_time import in_virtual_time, let_pass
 
 pytestmark = pytest.mark.unit
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.unit
 class Joins:
     """So many joins, which take as long as given."""
 
-    def __init__(self, count: int, seconds: float) -> None:
-        self._slots, self._seconds = JoinSlots(), seconds
+    def __init__(self, count: int, seconds: float, new_sessions: NewSessions | None = None) -> None:
+        self._slots, self._seconds = JoinSlots(new_sessions), seconds
         self.begun = self.under_way = self.most = 0
         self.all = asyncio.gather(*(self._join() for _ in range(count)))
 
@@ -61,3 +61,30 @@ async def test_a_join_that_is_cancelled_frees_its_slot_once() -> None:
     hanging.all.cancel()
     await let_pass(HELD_MAX)
     assert hanging._slots._free._value == JOINS_AT_ONCE
+
+
+@in_virtual_time
+async def test_joins_begin_once_the_last_new_session_is_set_up() -> None:
+    new_sessions = NewSessions()
+    for session_id in ("s1", "s2"):
+        new_sessions.note(session_id, is_new=True)
+    joins = Joins(3, 0.3, new_sessions)
+    new_sessions.note("s1", is_new=False)
+    await let_pass(YIELD_MAX / 2)
+    assert joins.begun == 0
+    new_sessions.note("s2", is_new=False)
+    await let_pass(YIELD_MAX / 4)
+    assert joins.begun == 3
+    await joins.all
+
+
+@in_virtual_time
+async def test_new_sessions_without_end_keep_joins_waiting_for_as_long_as_an_offer_takes() -> None:
+    new_sessions = NewSessions()
+    new_sessions.note("s1", is_new=True)
+    joins = Joins(3, 0.3, new_sessions)
+    await let_pass(YIELD_MAX / 2)
+    assert joins.begun == 0
+    await let_pass(YIELD_MAX)
+    assert joins.begun == 3
+    await joins.all

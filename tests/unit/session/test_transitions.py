@@ -724,6 +724,23 @@ def test_job_is_taken_only_while_its_manager_is_awaited() -> None:
     assert not apply(failed, again).manager.is_taken_at_once
 
 
+def test_session_is_being_set_up_until_its_services_have_answered_their_invites() -> None:
+    session = given.a_session(given.JOINS, given.SIGNALS)
+    steps = (given.created(), given.invited(ASR), given.accepted(ASR), given.invited(LLM), given.accepted(LLM))
+    being_set_up = [session.is_being_set_up]
+    for events in steps:
+        session = given.after(session, *events)
+        being_set_up.append(session.is_being_set_up)
+    assert being_set_up == [True, True, True, True, True, False]
+
+
+def test_session_without_services_is_being_set_up_until_its_room_is_there() -> None:
+    session = given.a_session()
+    assert session.is_being_set_up
+    assert not given.after(session, *given.created()).is_being_set_up
+    assert not given.after(session, ev.SessionClosed(START)).is_being_set_up
+
+
 def test_an_aborted_connection_of_the_user_is_not_a_leave() -> None:
     """The user was not there: the time to come back goes on."""
     session = apply(_ready, ev.ParticipantLeft(NOW, "alice", "PA_first", aborted=True))
