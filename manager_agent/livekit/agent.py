@@ -221,7 +221,8 @@ class ManagerAgent:
         metadata = read_dispatch_metadata(info.job.metadata)
         assert metadata is not None, "only jobs with our metadata are accepted"
         fields = self._log_fields(metadata.session_id, metadata.attempt, info.job.room.name)
-        await self._run_job(metadata.session_id, info.accept_arguments.identity, info.url, info.token, fields)
+        token = self._rooms.tokens.marked(info.token, metadata.session_id)
+        await self._run_job(metadata.session_id, info.accept_arguments.identity, info.url, token, fields)
 
     async def _run_job(self, session_id: str, identity: str, url: str, token: str, log_fields: dict[str, Any]) -> None:
         """Be the manager in the room, until the room is closed or lost."""

@@ -37,6 +37,10 @@ class JoinTokens:
         """The join token of the session's manager. It stays in this process, so it reserves nothing."""
         return self._tokens.for_manager(session, identity, agent_name)
 
+    def marked(self, livekits: str, session_id: str) -> str:
+        """See Tokens."""
+        return self._tokens.marked(livekits, session_id)
+
     def reserve_again(self, session: Session, now: float) -> None:
         """Reserve the name of a session of an earlier process, as long as tokens that it gave out may be valid: they
         may not be in the records."""

@@ -29,7 +29,7 @@ class JwtSigner:
         return b".".join((signed, signature)).decode()
 
 
-def own_claims(token: str) -> dict[str, Any]:
-    """The claims of a JWT that this process has signed itself, so that nothing of it is verified."""
+def unverified_claims(token: str) -> dict[str, Any]:
+    """The claims of a JWT that this process has signed itself, or that LiveKit has made for it."""
     payload = token.split(".")[1]
     return msgspec.json.decode(urlsafe_b64decode(payload + "=" * (-len(payload) % 4)), type=dict[str, Any])

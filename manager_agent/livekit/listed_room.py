@@ -7,6 +7,7 @@ and goes on only if the room is the one that was meant. LiveKit has no condition
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 from livekit.protocol.models import Room as RoomInfo
@@ -31,6 +32,8 @@ class ListedRoom:
     """By LiveKit's clock."""
     is_blank: bool = False
     """Whether it has no metadata."""
+    max_participants: int = 0
+    """How many participants it lets in; 0: any number."""
 
     @property
     def is_over(self) -> bool:
@@ -48,6 +51,7 @@ class ListedRoom:
             status=status,
             created_at=room.creation_time_ms / 1000 or float(room.creation_time),
             is_blank=not room.metadata,
+            max_participants=room.max_participants,
         )
 
     def is_room_of(self, session: Session) -> bool:
@@ -58,3 +62,17 @@ class ListedRoom:
         """Whether it has this sid or, if that is empty because LiveKit's response to the creation was lost, metadata
         that names this session."""
         return self.sid == sid if sid else self.session_id == session_id != ""
+
+    def was_made_by_join(self, session_id: str) -> bool:
+        """Whether LiveKit made it because a manager of this session joined."""
+        return self.is_blank and self.max_participants == join_mark(session_id)
+
+
+def join_mark(session_id: str) -> int:
+    """What the token of a session's manager says of a room that LiveKit makes because the manager joins: it lets in so
+    many participants.
+
+    A number of the session's own, which no room reaches. For LiveKit also gives that limit to the session's room when a
+    node takes it up again for the manager, and anything else that a token can set would change that room: metadata and
+    dispatches are its record."""
+    return 1 << 31 | zlib.crc32(session_id.encode())

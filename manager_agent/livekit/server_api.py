@@ -296,10 +296,10 @@ class Rooms(LiveKitCalls):
         return taken_up.sid == room.sid
 
     async def delete_what_came_back(self, session: Session, manager: str) -> None:
-        """Delete the room that LiveKit made in place of the session's deleted one, because this manager was joining:
-        it has no metadata, and no one else is in it. Raises LiveKitUnavailable."""
+        """Delete the room that LiveKit made in place of the session's deleted one, because this manager was joining.
+        One that others are in stays: LiveKit closes it once it is empty. Raises LiveKitUnavailable."""
         found = await self._find(session.room_name)
-        if found is None or not found.is_blank or found.sid == session.room.sid:
+        if found is None or not found.was_made_by_join(session.session_id) or found.sid == session.room.sid:
             return
         with suppress(RoomMissing):
             listing = await self.list_participants(session.room_name)

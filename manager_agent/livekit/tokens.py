@@ -18,7 +18,8 @@ import msgspec
 
 from manager_agent.clock import Clock
 from manager_agent.dated_claims import verified_claims
-from manager_agent.livekit.jws import JwtSigner
+from manager_agent.livekit.jws import JwtSigner, unverified_claims
+from manager_agent.livekit.listed_room import join_mark
 from manager_agent.session.deadlines import invite_deadline, join_deadline
 from manager_agent.session.presence_transitions import AGENT_NAME_ATTRIBUTES
 from manager_agent.session.required_service import RequiredService
@@ -150,8 +151,14 @@ class Tokens:
             "kind": "agent",
             "attributes": dict.fromkeys(AGENT_NAME_ATTRIBUTES, agent_name),
             "video": {"roomJoin": True, "room": session.room_name, "agent": True, "hidden": True, **_claims_of(grants)},
+            **_marking(session.session_id),
         }
         return self._signed(identity, claims, MANAGER_LIFETIME)
+
+    def marked(self, livekits: str, session_id: str) -> str:
+        """The token that LiveKit gave to the session's manager with its job, marking a room that the join makes."""
+        claims = unverified_claims(livekits) | {"iss": self._key} | _marking(session_id)
+        return self._signer.signed(msgspec.json.encode(claims))
 
     def latest_expiry(self, session: Session, now: float) -> float:
         """The latest instant, by LiveKit's time, at which a token of this session that was given out until `now` may
@@ -206,6 +213,11 @@ class Tokens:
         if len(token) > TOKEN_BYTES_MAX:
             raise TokenTooLong(len(token))
         return AccessToken(token, now + lifetime)
+
+
+def _marking(session_id: str) -> dict[str, Any]:
+    """The claim that marks a room which LiveKit makes because the token's holder joins."""
+    return {"roomConfig": {"maxParticipants": join_mark(session_id)}}
 
 
 def _claims_of(grants: Mapping[Grant, Any]) -> dict[str, Any]:

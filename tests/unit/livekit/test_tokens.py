@@ -11,6 +11,7 @@ import pytest
 
 from manager_agent.frozen import replace
 from manager_agent.json_object import JsonObject
+from manager_agent.livekit.listed_room import join_mark
 from manager_agent.livekit.tokens import TOKEN_BYTES_MAX, AccessToken, Grant, InvalidToken, Tokens, TokenTooLong
 from manager_agent.session.session import Limits, Session, User
 from tests.unit import sessions as given
@@ -156,6 +157,18 @@ def test_a_manager_token_allows_one_room_as_hidden_agent() -> None:
             "canPublishData": True,
             "canUpdateOwnMetadata": False,
         },
+        "roomConfig": {"maxParticipants": join_mark("s1")},
+    }
+
+
+def test_livekits_token_of_a_job_is_kept_except_that_it_marks_a_room() -> None:
+    """Its times are by LiveKit's clock, and LiveKit may have signed it with another of its keys."""
+    given_by_livekit = {"iss": "key 2", "sub": "sm-manager-1", "nbf": 5, "exp": 605, "video": {"room": "demo"}}
+    marked = tokens().marked(jwt.encode(given_by_livekit, "another secret of the LiveKit server"), "s1")
+    assert jwt.decode(marked, SECRET, algorithms=["HS256"], options={"verify_exp": False, "verify_nbf": False}) == {
+        **given_by_livekit,
+        "iss": "key",
+        "roomConfig": {"maxParticipants": join_mark("s1")},
     }
 
 
