@@ -4,7 +4,8 @@
 
 The session manager and the bare SDK are up at the same time, each in a process of its own, and take turns. A turn is
 some rooms, requested one at a time or several at a time; they are deleted at its end. The bare SDK knows its rooms and
-joins them itself, while LiveKit dispatches a manager only after 200 ms, which it waits for the bids of other nodes.
+joins them itself. LiveKit would offer the job of a manager after 200 ms; the process that dispatches it takes it before
+(docs/decisions/0040-jobs-are-taken-at-once.md).
 """
 
 from __future__ import annotations
