@@ -12,7 +12,7 @@ from manager_agent.session.attempt import ServiceReason, ServiceState
 from manager_agent.session.deadlines import deadline
 from manager_agent.session.events import ParticipantInfo, Signal
 from manager_agent.session.identities import Identities
-from manager_agent.session.plan import CleanUp, CreateRoom, SendInvite, plan
+from manager_agent.session.plan import CleanUp, CreateRoom, Remove, SendInvite, plan
 from manager_agent.session.resumption import resumed
 from manager_agent.session.retries import invite_started
 from manager_agent.session.room import FOUND_PAUSE, REMAKE_PAUSE, REMAKES_MAX
@@ -228,3 +228,15 @@ def test_another_process_continues_a_session_whose_room_was_made_again() -> None
     assert (next_one.state, next_one.ready_deadline) == (SessionState.WAITING, again.ready_deadline)
     assert (next_one.room.remakes, next_one.room.previous_lost_at) == (1, LOST)
     assert {SendInvite(ASR, 2, 1), SendInvite(LLM, 2, 1)} <= set(plan(next_one, LOST + 1).actions)
+
+
+def test_the_manager_of_the_lost_room_is_removed_if_it_reconnects_into_the_new_one() -> None:
+    again = given.after(WAITING, *given.room_remade(LOST), given.seen(given.MANAGER, "PA_manager2", LOST + 1))
+    assert Remove(given.MANAGER) in plan(again, LOST + 1).actions
+
+
+def test_a_lost_room_is_said_to_be_lost_since_it_was_first_missed() -> None:
+    assert given.after(WAITING, *given.room_remade(LOST)).room.previous_lost_at == LOST
+    unmissed = given.after(given.a_session(), *given.created()).room
+    assert unmissed.made_again("RM_2", LOST).previous_lost_at == LOST
+    assert unmissed.lost(LOST).made_again("RM_2", LOST + 5).previous_lost_at == LOST

@@ -635,3 +635,21 @@ def test_following_the_plan_is_never_idle_and_never_a_busy_loop(
     assert life.done["CleanUp"] == 1
     assert life.done["CreateRoom"] == 1
     assert life.now <= START + limits.max_duration + max(limits.retention, NAME_QUARANTINE) + 0.001
+
+
+def test_pauses_grow_while_livekit_does_not_remove_a_replaced_service() -> None:
+    replaced = ev.InviteStarted(START + 2, ASR, 2, 1, "sm-asr-2", "inv_2")
+    session = given.after(
+        given.a_session(given.JOINS),
+        *(*given.managed(), *given.invited(ASR), *given.accepted(ASR)),
+        *(given.left("sm-asr-1", "PA_1", START + 1), replaced, given.seen("sm-asr-1", "PA_2", START + 3)),
+    )
+    pauses = []
+    for at in (START + 10, START + 20):
+        session = given.after(
+            session, ev.RemovalStarted(at, "sm-asr-1"), ev.RemovalEnded(at, "sm-asr-1", removed=False)
+        )
+        stale = session.stale_participant("sm-asr-1")
+        assert stale is not None
+        pauses.append(stale.removal_at - at)
+    assert 0 < pauses[0] < pauses[1]

@@ -8,12 +8,13 @@ import random
 
 import pytest
 
+from manager_agent.frozen import replace
 from manager_agent.messages import RoomStatus
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import ServiceState
 from manager_agent.session.identities import Identities
 from manager_agent.session.plan import Remove, Replace, SendInvite, plan
-from manager_agent.session.progress import SessionProgress
+from manager_agent.session.progress import SessionProgress, recorded_facts
 from manager_agent.session.resumption import resumed, revision_after
 from manager_agent.session.session import Session
 from manager_agent.session.specification import Specification
@@ -27,14 +28,16 @@ pytestmark = pytest.mark.unit
 IDENTITIES = Identities("secret")
 
 
-def recorded_and_resumed(session: Session, now: float) -> Session:
-    """The session as a second process finds it, after both parts of the record went through LiveKit as text."""
+def recorded_and_resumed(session: Session, now: float, *, clock_ahead: float = 0.0) -> Session:
+    """The session as a second process finds it, after both parts of the record went through LiveKit as text.
+
+    `clock_ahead`: seconds by which its clock is ahead of the first one's."""
     metadata = RoomStatus.read(RoomStatus.of(session, "d").model_dump_json())
     assert metadata is not None
     assert metadata.progress is not None
     return resumed(
         Specification.read(Specification.of(session).text()).session(),
-        metadata.progress,
+        metadata.progress.shifted(clock_ahead),
         revision=metadata.revision,
         room_sid=session.room.sid,
         manager_attempts=session.manager.attempt,
@@ -63,8 +66,8 @@ def what_clients_see(session: Session) -> dict[str, object]:
         "reason": session.end and session.end.reason,
         "times": (session.created_at, session.ready_at, session.state_since, session.user_joined_at),
         "services": services,
-        "past": [[(past.ref, past.number, past.state) for past in s.past] for s in session.services],
-        "revision": session.revision,
+        "past": [[(past.ref, past.number, past.state, past.timeline) for past in s.past] for s in session.services],
+        "revisions": (session.revision, session.state_revision),
         "user": session.user_presence.sid,
     }
 
@@ -139,6 +142,36 @@ def test_a_service_that_was_replaced_is_removed_by_the_next_process_too() -> Non
     assert again.stale_participant("sm-asr-1") is not None
     back = after(again, given.seen("sm-asr-1", "PA_2", START + 4))
     assert Remove("sm-asr-1") in plan(back, START + 4).actions
+
+
+def test_an_earlier_attempt_moves_with_the_clock_of_the_next_process() -> None:
+    replaced = ev.InviteStarted(START + 2, 0, 2, 1, "sm-asr-2", "inv_2", instead=JOINS.current.instance)
+    refused = ev.InviteRefused(START + 1, 0, 1, 1, ev.Refusal.UNREACHABLE, final=True)
+    session = after(a_session(JOINS), *created(), *invited(0), refused, replaced)
+    [[before]], [[past]] = (
+        [service.past for service in one.services]
+        for one in (session, recorded_and_resumed(session, START + 3603, clock_ahead=3600))
+    )
+    assert before.timeline.invited is not None
+    assert past.timeline.invited == before.timeline.invited + 3600
+
+
+def test_a_guest_in_the_room_is_known_to_the_next_process() -> None:
+    session = after(
+        replace(a_session(JOINS), has_guests=True), *created(),
+        *(ev.TokenGiven(START, guest) for guest in ("bob", "carol")), given.seen("bob", "PA_bob", START + 1),
+    )  # fmt: skip
+    again = recorded_and_resumed(session, START + 2)
+    assert {guest.identity: guest.presence.sid for guest in again.guests} == {"bob": "PA_bob", "carol": None}
+
+
+def test_a_room_that_is_made_again_has_to_be_written_anew() -> None:
+    """What was written while LiveKit was asked for it may not be in the room that it has now."""
+    session = after(a_session(JOINS), *given.watched(), *invited(0))
+    asked = after(session, *given.room_requested_again(START + 5))
+    remade = after(asked, ev.RoomCreated(START + 6, "RM_2", "sm-manager-2"))
+    assert len({recorded_facts(one) for one in (session, asked, remade)}) == 3
+    assert recorded_facts(replace(asked, revision=session.revision)) != recorded_facts(session)
 
 
 def test_whether_webhooks_arrive_is_known_to_the_next_process() -> None:

@@ -242,6 +242,17 @@ def test_a_newer_participant_that_joined_and_left_ends_the_older_one() -> None:
     assert apply(session, given.seen("sm-asr-1", "PA_2", NOW + 2, joined_ms=2_000)).state is SessionState.DEGRADED
 
 
+def test_a_service_that_rejoins_has_to_say_again_that_it_is_ready() -> None:
+    ready = given.after(
+        asked_for(given.SIGNALS), given.seen("sm-asr-1", "PA_1", NOW), given.signal("sm-asr-1", Signal.READY, NOW + 1)
+    )
+    rejoined = apply(ready, given.seen("sm-asr-1", "PA_2", NOW + 2, joined_ms=1))
+    [service] = rejoined.services
+    assert (service.state, service.timeline.joined, service.timeline.ready) == (ServiceState.JOINED, NOW + 2, None)
+    [again] = apply(rejoined, given.signal("sm-asr-1", Signal.READY, NOW + 3)).services
+    assert (again.state, again.timeline.ready) == (ServiceState.READY, NOW + 3)
+
+
 def test_a_late_report_of_an_older_join_does_not_undo_a_newer_leave() -> None:
     """LiveKit's instant of a join says which is older, even when neither is here."""
     session = given.after(

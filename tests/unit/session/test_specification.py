@@ -97,6 +97,11 @@ def test_a_sealed_text_of_something_else_is_damaged(raw: bytes) -> None:
         Specification.read(sealed(raw))
 
 
+def test_a_text_that_is_too_long_says_so() -> None:
+    with pytest.raises(DamagedSpecification, match="incomplete or too long"):
+        Specification.read(sealed(b"0" * 10_000_000))
+
+
 def test_a_text_of_a_newer_version_is_told_apart_from_a_damaged_one() -> None:
     with pytest.raises(NewerSpecification):
         Specification.read("2.anything")

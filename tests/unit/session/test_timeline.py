@@ -94,6 +94,14 @@ def test_a_replaced_attempt_precedes_the_next_one_with_its_reason() -> None:
     assert second.late == Late(Awaited.ACCEPT, START + 2, START + 30)
 
 
+def test_all_attempts_say_whether_their_service_is_optional() -> None:
+    refused = ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.UNREACHABLE, final=True)
+    steps = (*given.managed(), *given.invited(ASR), refused, replaced(START + 2))
+    for is_optional, service in ((False, given.JOINS), (True, given.made_optional(given.JOINS))):
+        told = attempts(given.after(given.a_session(service), *steps))
+        assert [attempt.optional for attempt in told] == [is_optional] * 2
+
+
 def test_a_lost_attempt_shows_when_it_was_ready_and_when_it_left() -> None:
     came = [*given.invited(ASR), *given.accepted(ASR), given.seen("sm-asr-1", "PA_1", START + 1)]
     session = given.after(given.a_session(given.JOINS), *given.managed(), *came)
