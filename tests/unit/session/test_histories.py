@@ -114,7 +114,9 @@ def take_step(model: SessionModel, what: str, chance: random.Random) -> None:
             while model.unreported:
                 model.deliver(0)
         case "a report is lost" if len(model.unreported) > 1:
-            del model.unreported[chance.randrange(len(model.unreported))]
+            number = chance.randrange(len(model.unreported))
+            if not isinstance(model.unreported[number].event, ev.RoomCreated):  # an answer, which a call always gets
+                del model.unreported[number]
         case "a report is repeated" if model.applied:
             model.check_repetition(chance.choice(model.applied))
         case "a stranger tries":
