@@ -3,7 +3,7 @@
     python -m benchmarks.arrival
 
 The session manager and the bare SDK are up at the same time, each in a process of its own, and take turns. A turn is
-some rooms, requested one at a time or several at a time; they are deleted at its end. The bare SDK knows its rooms and
+some rooms, requested one at a time or several at a time; they are closed at its end. The bare SDK knows its rooms and
 joins them itself. LiveKit would offer the job of a manager after 200 ms; the process that dispatches it takes it before
 (docs/decisions/0040-jobs-are-taken-at-once.md).
 """
@@ -19,9 +19,12 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from benchmarks.arrivals import Arrivals, delete_rooms
+from livekit import api
+
+from benchmarks.arrivals import KEY, SECRET, Arrivals
 from benchmarks.child import Child, run
 from benchmarks.command import BenchmarkCommand
+from benchmarks.designs import CLOSE
 from benchmarks.measuring import footprint
 from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
 from benchmarks.room_cost import DESIGNS, LEAN, OURS, ConnectionDesign, started_with_server
@@ -31,7 +34,9 @@ CALLERS, QUICK_CALLERS = (1, 8), (1, 2)
 ROOMS, QUICK_ROOMS = 8, 2
 """Of a turn."""
 SETTLE, QUICK_SETTLE = 0.5, 0.1
-"""Seconds after the rooms of a turn are deleted."""
+"""Seconds after the rooms of a turn are closed."""
+CLOSE_TIMEOUT, POLL_PAUSE = 30.0, 0.05
+"""Seconds for all rooms of a turn to be closed, and between two looks."""
 COMPARED = [design for design in DESIGNS if design.title == LEAN or design.name == OURS]
 SOON, STEADY = Goal(of=Compared.RATIO, most=1.3), Goal(of=Compared.P99_TO_MEDIAN, most=3)
 
@@ -65,6 +70,17 @@ class ArrivalCase:
         cpu_s = footprint(self.child.pid).cpu_s - before
         self.cpu_ms.setdefault(callers, []).append(1_000 * cpu_s / rooms)
 
+    async def close_all(self) -> None:
+        """Have all rooms closed by the design itself: the session manager makes one again that others delete. Raises
+        TimeoutError."""
+        async with asyncio.timeout(CLOSE_TIMEOUT), api.LiveKitAPI(self.livekit_url, KEY, SECRET) as livekit:
+            asked = set[str]()
+            while names := {room.name for room in (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms}:
+                for name in names - asked:
+                    self.child.send(f"{CLOSE}{name}")
+                asked |= names
+                await asyncio.sleep(POLL_PAUSE)
+
 
 async def measure(turns: int, rooms: int, callers: Sequence[int], settle: float, folder: Path) -> Sequence[ArrivalCase]:
     arrivals = Arrivals()
@@ -87,7 +103,7 @@ async def measure(turns: int, rooms: int, callers: Sequence[int], settle: float,
 
 async def turn(case: ArrivalCase, arrivals: Arrivals, rooms: int, callers: int, settle: float) -> None:
     await case.child.meanwhile(case.turn(arrivals, rooms, callers))
-    await delete_rooms(case.livekit_url)
+    await case.child.meanwhile(case.close_all())
     await asyncio.sleep(settle)
 
 

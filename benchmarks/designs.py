@@ -14,6 +14,7 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -41,33 +42,45 @@ UNSUBSCRIBED = rtc.RoomOptions(auto_subscribe=False)
 OPENRTC_SESSIONS = 100_000
 UNBOUNDED = sys.maxsize
 
-Open = Callable[[str], Awaitable[None]]
-"""Opens the room of this name, with a manager in it or about to join."""
+CLOSE = "close "
+"""Before the name of a room that is to be closed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManagedRooms:
+    open: Callable[[str], Awaitable[None]]
+    """Opens the room of this name, with a manager in it or about to join."""
+    close: Callable[[str], Awaitable[object]]
+
+
+def deleting(livekit: api.LiveKitAPI) -> Callable[[str], Awaitable[object]]:
+    """Closes a room by deleting it."""
+    return lambda name: livekit.room.delete_room(api.DeleteRoomRequest(room=name))
 
 
 @asynccontextmanager
-async def agents(executor: str, url: str) -> AsyncIterator[Open]:
+async def agents(executor: str, url: str) -> AsyncIterator[ManagedRooms]:
     """Unmodified livekit-agents, except that it always reports zero load, because the benchmark itself causes the
     load."""
     from livekit.agents import AgentServer, JobExecutorType  # not in the memory of other designs
 
-    async with dispatched(AgentServer, enter, url, job_executor_type=JobExecutorType[executor]) as open_room:
-        yield open_room
+    async with dispatched(AgentServer, enter, url, job_executor_type=JobExecutorType[executor]) as rooms:
+        yield rooms
 
 
 @asynccontextmanager
-async def openrtc(url: str) -> AsyncIterator[Open]:
+async def openrtc(url: str) -> AsyncIterator[ManagedRooms]:
     """The coroutine pool of openrtc: livekit-agents with all jobs on one loop (benchmarks/peers.py installs it)."""
     module = importlib.import_module("openrtc.runtime.coroutine_server")
     server = module._CoroutineAgentServer
-    async with dispatched(server, enter_and_stay, url, max_concurrent_sessions=OPENRTC_SESSIONS) as open_room:
-        yield open_room
+    async with dispatched(server, enter_and_stay, url, max_concurrent_sessions=OPENRTC_SESSIONS) as rooms:
+        yield rooms
 
 
 @asynccontextmanager
 async def dispatched(
     server_type: Callable[..., AgentServer], entrypoint: Entrypoint, url: str, **options: Any
-) -> AsyncIterator[Open]:
+) -> AsyncIterator[ManagedRooms]:
     """An agent server of livekit-agents, whose jobs are dispatched by LiveKit."""
     from livekit.agents import WorkerPermissions
 
@@ -92,7 +105,7 @@ async def dispatched(
         async def open_room(name: str) -> None:
             await livekit.room.create_room(api.CreateRoomRequest(name=name, agents=[dispatch]))
 
-        yield open_room
+        yield ManagedRooms(open_room, deleting(livekit))
     running.cancel()
 
 
@@ -110,7 +123,9 @@ async def enter_and_stay(context: JobContext) -> None:
 
 
 @asynccontextmanager
-async def bare(url: str, options: rtc.RoomOptions = UNSUBSCRIBED, at_once: int = UNBOUNDED) -> AsyncIterator[Open]:
+async def bare(
+    url: str, options: rtc.RoomOptions = UNSUBSCRIBED, at_once: int = UNBOUNDED
+) -> AsyncIterator[ManagedRooms]:
     """The unmodified SDK with all rooms on one event loop. It knows its rooms in advance, so nothing is dispatched.
     `at_once`: how many it joins at the same time."""
     rooms: list[rtc.Room] = []
@@ -125,22 +140,22 @@ async def bare(url: str, options: rtc.RoomOptions = UNSUBSCRIBED, at_once: int =
             async with slots:
                 await room.connect(url, token.to_jwt(), options)
 
-        yield open_room
+        yield ManagedRooms(open_room, deleting(livekit))
 
 
 @asynccontextmanager
-async def lean(url: str) -> AsyncIterator[Open]:
+async def lean(url: str) -> AsyncIterator[ManagedRooms]:
     """The same at its best: without the capture of the SDK's log, with addresses gathered once, and with as many joins
     at a time as the session manager has. Of hundreds at once, most time out."""
     disable_log_capture()
     gathered_once = rtc.RtcConfiguration(continual_gathering_policy=rtc.ContinualGatheringPolicy.GATHER_ONCE)
     options = rtc.RoomOptions(auto_subscribe=False, rtc_config=gathered_once)
-    async with bare(url, options, JOINS_AT_ONCE) as open_room:
-        yield open_room
+    async with bare(url, options, JOINS_AT_ONCE) as rooms:
+        yield rooms
 
 
 @asynccontextmanager
-async def ours(url: str) -> AsyncIterator[Open]:
+async def ours(url: str) -> AsyncIterator[ManagedRooms]:
     """This project, all of it: sessions without required services, each with its room and its manager. It takes
     LiveKit's webhooks at SERVER_PORT."""
     settings = DevSettings(_env_file=None, LIVEKIT_SERVER_URL=url)  # type: ignore[call-arg]
@@ -151,15 +166,18 @@ async def ours(url: str) -> AsyncIterator[Open]:
         session = Session(f"ses_{name}", name, User("user"), components.clock(), limits=LONG)
         await components.orchestrator.open(session)
 
+    async def close_room(name: str) -> None:
+        await components.orchestrator.close(f"ses_{name}")
+
     async with serving(components):
         while not (components.agent.registered and components.acting.may_act):
             await asyncio.sleep(0.01)
         gc.collect()
         gc.freeze()  # as http_api/server.py does
-        yield open_room
+        yield ManagedRooms(open_room, close_room)
 
 
-DESIGNS: dict[str, Callable[[str], AbstractAsyncContextManager[Open]]] = {
+DESIGNS: dict[str, Callable[[str], AbstractAsyncContextManager[ManagedRooms]]] = {
     "process": partial(agents, "PROCESS"),
     "thread": partial(agents, "THREAD"),
     "openrtc": openrtc,
@@ -170,18 +188,19 @@ DESIGNS: dict[str, Callable[[str], AbstractAsyncContextManager[Open]]] = {
 
 
 async def serve(design: str, url: str) -> None:
-    """Open a room for every name on stdin, concurrently."""
-    async with DESIGNS[design](url) as open_room, asyncio.TaskGroup() as opening:
-        async for name in commands():
-            opening.create_task(attempt(open_room, name))
+    """Open a room for every name on stdin, or close it, concurrently."""
+    async with DESIGNS[design](url) as rooms, asyncio.TaskGroup() as doing:
+        async for line in commands():
+            closed = line.removeprefix(CLOSE)
+            doing.create_task(attempt(rooms.open, line) if closed == line else attempt(rooms.close, closed))
 
 
-async def attempt(open_room: Open, name: str) -> None:
-    """Open a room. On failure log the reason; the parent sees a room without a manager."""
+async def attempt(act: Callable[[str], Awaitable[object]], name: str) -> None:
+    """Open or close a room. On failure log the reason; the parent sees a room without a manager, or one that stays."""
     try:
-        await open_room(name)
+        await act(name)
     except Exception:
-        logging.exception("room %s not opened", name)
+        logging.exception("room %s", name)
 
 
 if __name__ == "__main__":
