@@ -37,6 +37,9 @@ from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 TRIALS, QUICK_TRIALS = 25, 2
 SETTLE, QUICK_SETTLE = 0.3, 0.1
 """Seconds after the manager is in the room: what it has to record of its coming is recorded."""
+JOIN_EVENT = 3.0
+"""Seconds after which the manager's SDK has told of the service that joined with it. A data packet that arrives sooner
+has no sender, so a service repeats it until it is acknowledged; here it is sent once."""
 POLL_INTERVAL = 0.02
 OPTIONS = rtc.RoomOptions(auto_subscribe=False)
 FLOOR_ROOM, OTHER = "floor", "other"
@@ -97,7 +100,7 @@ class SessionSignals:
         try:
             await room.connect(invite.server_url, invite.token or "", OPTIONS)
             await self._until_managed(invite)
-            await asyncio.sleep(self._settle)
+            await asyncio.sleep(max(self._settle, JOIN_EVENT) if kind == DATA else self._settle)
             assert not answered.done()
             began = time.time()
             await self._say_ready(kind, room, invite)
