@@ -21,7 +21,7 @@ from pathlib import Path
 
 from livekit import api
 
-from benchmarks.arrivals import KEY, SECRET, Arrivals
+from benchmarks.arrivals import KEY, SECRET, Arrivals, room_names
 from benchmarks.child import Child, run
 from benchmarks.command import BenchmarkCommand
 from benchmarks.designs import CLOSE
@@ -75,7 +75,7 @@ class ArrivalCase:
         TimeoutError."""
         async with asyncio.timeout(CLOSE_TIMEOUT), api.LiveKitAPI(self.livekit_url, KEY, SECRET) as livekit:
             asked = set[str]()
-            while names := {room.name for room in (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms}:
+            while names := {name for name in await room_names(livekit) if name.startswith(f"{self.design.name}-")}:
                 for name in names - asked:
                     self.child.send(f"{CLOSE}{name}")
                 asked |= names

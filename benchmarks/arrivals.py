@@ -67,7 +67,12 @@ async def livekit_server(
                 yield server
 
 
+async def room_names(livekit: api.LiveKitAPI) -> list[str]:
+    """Of all rooms: the session manager has one for itself besides those of its sessions."""
+    return [room.name for room in (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms]
+
+
 async def delete_rooms(url: str) -> None:
     async with api.LiveKitAPI(url, KEY, SECRET) as livekit:
-        for room in (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms:
-            await livekit.room.delete_room(api.DeleteRoomRequest(room=room.name))
+        for name in await room_names(livekit):
+            await livekit.room.delete_room(api.DeleteRoomRequest(room=name))
