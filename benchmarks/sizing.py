@@ -28,8 +28,8 @@ class MeasuredFigures:
     told_kib: float = field(
         default=36.0, metadata={"of": "redis_session: KiB received from Redis, for each more replica"}
     )
-    idle_share: float = field(default=0.043, metadata={"of": "room_cost: idle, % of a core per room"})
-    room_mb: float = field(default=1.12, metadata={"of": "room_cost: MB PSS per room"})
+    idle_share: float = field(default=0.033, metadata={"of": "room_cost: idle, % of a core per room"})
+    room_mb: float = field(default=1.11, metadata={"of": "room_cost: MB PSS per room"})
     base_mb: float = field(default=93.0, metadata={"of": "room_cost: MB PSS without rooms"})
     mirrored_kb: float = field(default=5.3, metadata={"of": "redis_growth: KB in a replica per session"})
     stored_kb: float = field(default=2.8, metadata={"of": "redis_growth: KB in Redis per session"})
@@ -94,6 +94,11 @@ def show(sizes: Sequence[DeploymentSize], minutes: float, busy: float) -> None:
         print(f"{name:<44} " + " ".join(f"{value:>9}" for value in values))
 
 
+def _help(text: str) -> str:
+    """The text as argparse wants it, which formats it with `%`."""
+    return text.replace("%", "%%")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicas", type=int, nargs="+", default=NUMBERS)
@@ -101,7 +106,9 @@ def main() -> None:
     parser.add_argument("--kept-minutes", type=float, default=60.0, help="how long it is kept after its end")
     parser.add_argument("--busy", type=float, default=0.7, help="the share of its core that a replica may use")
     for one in fields(MeasuredFigures):
-        parser.add_argument(f"--{one.name.replace('_', '-')}", type=float, default=one.default, help=one.metadata["of"])
+        parser.add_argument(
+            f"--{one.name.replace('_', '-')}", type=float, default=one.default, help=_help(one.metadata["of"])
+        )
     given = vars(parser.parse_args())
     figures = MeasuredFigures(**{one.name: given[one.name] for one in fields(MeasuredFigures)})
     how = {name: given[name] for name in ("minutes", "kept_minutes", "busy")}

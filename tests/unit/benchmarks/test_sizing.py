@@ -25,6 +25,13 @@ def test_document_shows_the_table_that_the_command_prints(
     assert capsys.readouterr().out.strip() in DOCUMENT
 
 
+def test_help_names_each_option(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["sizing", "--help"])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        sizing.main()
+    assert "idle, % of a core per room" in " ".join(capsys.readouterr().out.split())
+
+
 def test_document_names_each_figure_and_the_benchmark_that_prints_it() -> None:
     figures = MeasuredFigures()
     for one in fields(MeasuredFigures):
