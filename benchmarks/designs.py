@@ -47,7 +47,7 @@ CLOSE = "close "
 
 
 @dataclass(frozen=True, slots=True)
-class ManagedRooms:
+class DesignRooms:
     open: Callable[[str], Awaitable[None]]
     """Opens the room of this name, with a manager in it or about to join."""
     close: Callable[[str], Awaitable[object]]
@@ -59,7 +59,7 @@ def deleting(livekit: api.LiveKitAPI) -> Callable[[str], Awaitable[object]]:
 
 
 @asynccontextmanager
-async def agents(executor: str, url: str) -> AsyncIterator[ManagedRooms]:
+async def agents(executor: str, url: str) -> AsyncIterator[DesignRooms]:
     """Unmodified livekit-agents, except that it always reports zero load, because the benchmark itself causes the
     load."""
     from livekit.agents import AgentServer, JobExecutorType  # not in the memory of other designs
@@ -69,7 +69,7 @@ async def agents(executor: str, url: str) -> AsyncIterator[ManagedRooms]:
 
 
 @asynccontextmanager
-async def openrtc(url: str) -> AsyncIterator[ManagedRooms]:
+async def openrtc(url: str) -> AsyncIterator[DesignRooms]:
     """The coroutine pool of openrtc: livekit-agents with all jobs on one loop (benchmarks/peers.py installs it)."""
     module = importlib.import_module("openrtc.runtime.coroutine_server")
     server = module._CoroutineAgentServer
@@ -80,7 +80,7 @@ async def openrtc(url: str) -> AsyncIterator[ManagedRooms]:
 @asynccontextmanager
 async def dispatched(
     server_type: Callable[..., AgentServer], entrypoint: Entrypoint, url: str, **options: Any
-) -> AsyncIterator[ManagedRooms]:
+) -> AsyncIterator[DesignRooms]:
     """An agent server of livekit-agents, whose jobs are dispatched by LiveKit."""
     from livekit.agents import WorkerPermissions
 
@@ -105,7 +105,7 @@ async def dispatched(
         async def open_room(name: str) -> None:
             await livekit.room.create_room(api.CreateRoomRequest(name=name, agents=[dispatch]))
 
-        yield ManagedRooms(open_room, deleting(livekit))
+        yield DesignRooms(open_room, deleting(livekit))
     running.cancel()
 
 
@@ -125,7 +125,7 @@ async def enter_and_stay(context: JobContext) -> None:
 @asynccontextmanager
 async def bare(
     url: str, options: rtc.RoomOptions = UNSUBSCRIBED, at_once: int = UNBOUNDED
-) -> AsyncIterator[ManagedRooms]:
+) -> AsyncIterator[DesignRooms]:
     """The unmodified SDK with all rooms on one event loop. It knows its rooms in advance, so nothing is dispatched.
     `at_once`: how many it joins at the same time."""
     rooms: list[rtc.Room] = []
@@ -140,11 +140,11 @@ async def bare(
             async with slots:
                 await room.connect(url, token.to_jwt(), options)
 
-        yield ManagedRooms(open_room, deleting(livekit))
+        yield DesignRooms(open_room, deleting(livekit))
 
 
 @asynccontextmanager
-async def lean(url: str) -> AsyncIterator[ManagedRooms]:
+async def lean(url: str) -> AsyncIterator[DesignRooms]:
     """The same at its best: without the capture of the SDK's log, with addresses gathered once, and with as many joins
     at a time as the session manager has. Of hundreds at once, most time out."""
     disable_log_capture()
@@ -155,7 +155,7 @@ async def lean(url: str) -> AsyncIterator[ManagedRooms]:
 
 
 @asynccontextmanager
-async def ours(url: str) -> AsyncIterator[ManagedRooms]:
+async def ours(url: str) -> AsyncIterator[DesignRooms]:
     """This project, all of it: sessions without required services, each with its room and its manager. It takes
     LiveKit's webhooks at SERVER_PORT."""
     settings = DevSettings(_env_file=None, LIVEKIT_SERVER_URL=url)  # type: ignore[call-arg]
@@ -174,10 +174,10 @@ async def ours(url: str) -> AsyncIterator[ManagedRooms]:
             await asyncio.sleep(0.01)
         gc.collect()
         gc.freeze()  # as http_api/server.py does
-        yield ManagedRooms(open_room, close_room)
+        yield DesignRooms(open_room, close_room)
 
 
-DESIGNS: dict[str, Callable[[str], AbstractAsyncContextManager[ManagedRooms]]] = {
+DESIGNS: dict[str, Callable[[str], AbstractAsyncContextManager[DesignRooms]]] = {
     "process": partial(agents, "PROCESS"),
     "thread": partial(agents, "THREAD"),
     "openrtc": openrtc,
