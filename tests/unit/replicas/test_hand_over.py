@@ -195,9 +195,10 @@ async def test_fences_only_grow(cluster: Cluster) -> None:
     a, b = await two(cluster)
     first = a.store.ownership("ses_1").fence
     assert await give(a, b)
-    second = a.store.ownership("ses_1").fence
     await until(lambda: b.running == {"ses_1"})
+    second = b.store.ownership("ses_1").fence
     assert await give(b, a)
+    await until(lambda: a.running == {"ses_1"})  # it has read by then that it owns the session
     third = a.store.ownership("ses_1").fence
     assert first < second < third
     await cluster.until_settled()
