@@ -37,6 +37,11 @@ def code_blocks(*languages: str) -> list[CodeBlock]:
     return [block for page in PAGES for block in _blocks(page) if not languages or block.language in languages]
 
 
+def code_in(page: str, language: str) -> list[str]:
+    """The code of the blocks of this language in a page, as they stand there."""
+    return [block.code for block in _blocks(page) if block.language == language]
+
+
 def inline_commands() -> Iterator[tuple[str, list[str]]]:
     """The commands in the text, each with its page."""
     for page in PAGES:

@@ -6,7 +6,6 @@ import ast
 import asyncio
 import inspect
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -16,11 +15,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from scripts.livekit_server import ROOT, free_port
+from scripts.livekit_server import free_port
 from scripts.prerequisites import PrerequisiteMissing
 from tests.api.eager_services import decide_at_once
 from tests.api.stand_ins import Api
-from tests.documents import code_blocks
+from tests.documents import code_blocks, code_in
 from tests.prerequisites import prerequisite
 from tests.waiting import eventually
 
@@ -45,8 +44,8 @@ async def serving_api(api: Api) -> Api:
 
 
 def program(language: str) -> str:
-    [code] = re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "docs" / "backends.md").read_text(), re.M | re.S)
-    return str(code)
+    [code] = code_in("docs/backends.md", language)
+    return code
 
 
 async def test_documented_flask_back_end_gets_a_token(serving_api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

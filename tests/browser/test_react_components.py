@@ -4,7 +4,6 @@ it is mounted, when it starts and when it ends, and `useAgent` shows the service
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,11 @@ from playwright.async_api import Page, expect
 
 from manager_agent.session.session import EndReason, Session, SessionState
 from scripts.client_generators import NODE
-from scripts.livekit_server import ROOT, free_port
+from scripts.livekit_server import free_port
 from service_kit import Service, SessionJob
 from service_kit.settings import ServiceSettings
 from tests.browser.conftest import Browse
+from tests.documents import code_in
 from tests.live.conftest import Site, Stack, StartStack
 from tests.waiting import eventually
 
@@ -49,7 +49,7 @@ def bundle(chromium: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.usefixtures("bundle")
 def test_documented_react_component_is_made_of_what_the_packages_export() -> None:
-    [code] = re.findall(r"^```jsx\n(.*?)^```$", (ROOT / "docs" / "frontends.md").read_text(), re.M | re.S)
+    [code] = code_in("docs/frontends.md", "jsx")
     command = (
         NODE / "node_modules" / ".bin" / "esbuild",
         "--bundle",

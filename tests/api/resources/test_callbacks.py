@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import json
 import os
-import re
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -23,9 +22,10 @@ from http_api.server import serving
 from http_api.settings.complaint import BadSettings
 from http_api.settings.settings import DevSettings, Settings
 from manager_agent.outbound.address_policy import LOOPBACK
-from scripts.livekit_server import ROOT, free_port
+from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
 from tests.callback_receiver import CallbackReceiver
+from tests.documents import code_in
 from tests.unit.sessions import left, seen
 from tests.waiting import eventually, waiting_for
 
@@ -320,7 +320,7 @@ async def test_documented_python_receiver_accepts_signed_callbacks_only(start_ap
     """docs/callbacks.md, in Python: in a process of its own, as it stands."""
     api = await start_api(**({} if is_dev else KEYS))
     proof = {} if is_dev else {"Authorization": f"Bearer {SHOP}"}
-    [code] = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "callbacks.md").read_text(), re.M | re.S)
+    [code] = code_in("docs/callbacks.md", "python")
     port = free_port()
     mine = {} if is_dev else {"SESSION_MANAGER_KEY": SHOP, "SESSION_MANAGER_KEY_NAME": "shop"}
     command = (sys.executable, "-W", "ignore", "-c", code, *(["--dev"] if is_dev else []))

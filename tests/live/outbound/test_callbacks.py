@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
@@ -13,8 +12,9 @@ import pytest
 
 from http_api.settings.settings import Settings
 from manager_agent.session.session import SessionState
-from scripts.livekit_server import ROOT, free_port
+from scripts.livekit_server import free_port
 from tests.callback_receiver import CallbackReceiver
+from tests.documents import code_in
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
 from tests.live.humans import Human, ready_session
 from tests.processes import ended
@@ -69,7 +69,7 @@ async def test_documented_node_receiver_accepts_signed_callbacks_only(
     port = free_port()
     keys = production(livekit_api_key=KEY, livekit_api_secret=SECRET)
     stack = await start_stack(site, kind=Settings, **keys)
-    [code] = re.findall(r"^```js\n(.*?)^```$", (ROOT / "docs" / "callbacks.md").read_text(), re.M | re.S)
+    [code] = code_in("docs/callbacks.md", "js")
     mine = {"SESSION_MANAGER_KEY": ACME.key, "SESSION_MANAGER_KEY_NAME": ACME.name, "PORT": str(port)}
     command = ("node", "--input-type=module", "--eval", code)
     process = await asyncio.create_subprocess_exec(

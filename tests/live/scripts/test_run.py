@@ -23,24 +23,19 @@ import pytest
 
 from http_api.settings.settings import Settings
 from scripts.livekit_server import ROOT, free_port, require_free
+from tests.documents import code_in
 from tests.processes import ended, finished
 from tests.waiting import eventually, waiting_for
 
 pytestmark = pytest.mark.live
 
-README, README_ZH = ROOT / "README.md", ROOT / "README.zh.md"
-SERVICES = ROOT / "docs" / "services.md"
-SETTINGS, SETTINGS_ZH = ROOT / "docs" / "settings.md", ROOT / "docs" / "settings.zh.md"
+README, README_ZH, SERVICES = "README.md", "README.zh.md", "docs/services.md"
+SETTINGS, SETTINGS_ZH = "docs/settings.md", "docs/settings.zh.md"
 
 
-def blocks(document: Path, language: str) -> list[str]:
-    """The fenced blocks of that language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL)
-
-
-def commands(document: Path) -> list[list[str]]:
+def commands(page: str) -> list[list[str]]:
     """The commands of the `sh` blocks, each split into words as a shell does, comments left out."""
-    text = re.sub(r"\s+# .*", "", "\n".join(blocks(document, "sh"))).replace("\\\n", " ")
+    text = re.sub(r"\s+# .*", "", "\n".join(code_in(page, "sh"))).replace("\\\n", " ")
     lexer = shlex.shlex(text, posix=True, punctuation_chars="\n")
     lexer.whitespace, lexer.whitespace_split = " \t", True
     found: list[list[str]] = [[]]
@@ -142,9 +137,9 @@ async def test_documented_commands_work(tmp_path: Path) -> None:
     """The first request and the shape of its answer, all other commands, and the service in ten lines."""
     run = DemoRun()
     async with run.serving():
-        first, *others = [c for document in (README, SERVICES) for c in commands(document) if c[0] == "curl"]
+        first, *others = [c for page in (README, SERVICES) for c in commands(page) if c[0] == "curl"]
         session = await curl(run, first)
-        shown = json.loads(blocks(README, "json")[0])
+        shown = json.loads(code_in(README, "json")[0])
         assert set(session) == set(shown)
         assert set(session["services"][0]) == set(shown["services"][0])
         assert session["state"] == "ready"
@@ -152,7 +147,7 @@ async def test_documented_commands_work(tmp_path: Path) -> None:
             await curl(run, command)
         async with aiohttp.ClientSession(run.url) as http, http.post("/api/v1/token") as given:
             assert given.status == 201, await given.text()  # the profile `default` of scripts/run
-        [ten_lines] = blocks(README, "python")
+        [ten_lines] = code_in(README, "python")
         await serve_and_use(run, ten_lines, tmp_path / "my_service.py")
 
 
@@ -186,7 +181,7 @@ def test_scripts_named_in_the_readme_exist() -> None:
 
 def test_both_readmes_have_the_same_commands_and_settings() -> None:
     assert commands(README_ZH) == commands(README)
-    assert blocks(README_ZH, "python") == blocks(README, "python")
+    assert code_in(README_ZH, "python") == code_in(README, "python")
     assert set(table_of_settings(README_ZH)) == set(table_of_settings(README))
 
 
@@ -199,7 +194,7 @@ def test_the_readme_lists_only_settings_that_exist() -> None:
     assert set(table_of_settings(README)) <= set(table_of_settings(SETTINGS))
 
 
-def table_of_settings(document: Path) -> Iterator[str]:
+def table_of_settings(page: str) -> Iterator[str]:
     """The variables in the first column of the tables of settings."""
-    for row in re.findall(r"^\| (`[A-Z].*?) \|", document.read_text(), re.MULTILINE):
+    for row in re.findall(r"^\| (`[A-Z].*?) \|", (ROOT / page).read_text(), re.MULTILINE):
         yield from re.findall(r"`([A-Z_]+)`", row)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from livekit import rtc
@@ -44,21 +44,26 @@ def room() -> RoomOfOurs:
     return RoomOfOurs()
 
 
-@pytest.fixture
-def watcher(room: RoomOfOurs, monkeypatch: pytest.MonkeyPatch) -> Watcher:
-    """In this room, with all who are there seen, while the SDK reconnects."""
-    monkeypatch.setattr(rtc, "Room", lambda: room)
+def a_watcher(store: Any = None, slots: Any = None) -> Watcher:
+    """One that uses nothing else."""
     unused: Any = None
-    watcher = Watcher(
+    return Watcher(
         session_id="s1",
         identity=MANAGER,
-        store=unused,
+        store=store,
         recording=unused,
         clock=lambda: 1.0,
         budget=unused,
         rooms=unused,
-        slots=unused,
+        slots=slots,
     )
+
+
+@pytest.fixture
+def watcher(room: RoomOfOurs, monkeypatch: pytest.MonkeyPatch) -> Watcher:
+    """In this room, with all who are there seen, while the SDK reconnects."""
+    monkeypatch.setattr(rtc, "Room", lambda: room)
+    watcher = a_watcher()
     watcher._enqueue_present()
     watcher._attendance.reconnecting()
     return watcher
@@ -88,7 +93,7 @@ async def test_a_manager_reports_that_it_waits_for_its_turn_to_join(
 ) -> None:
     monkeypatch.setattr(rtc, "Room", lambda: room)
     monkeypatch.setattr(room_watcher, "WAITING_REPORTED", 0.001)
-    reported, unused = list[ev.Event](), cast(Any, None)
+    reported = list[ev.Event]()
 
     class ReportedUpdates:
         async def update(self, _session_id: str, event: ev.Event) -> None:
@@ -100,17 +105,7 @@ async def test_a_manager_reports_that_it_waits_for_its_turn_to_join(
             await never()
             yield
 
-    store, slots = cast(Any, ReportedUpdates()), cast(Any, TakenSlots())
-    watcher = Watcher(
-        session_id="s1",
-        identity=MANAGER,
-        store=store,
-        recording=unused,
-        clock=lambda: 1.0,
-        budget=unused,
-        rooms=unused,
-        slots=slots,
-    )
+    watcher = a_watcher(store=ReportedUpdates(), slots=TakenSlots())
     watching = asyncio.create_task(watcher.watch("ws://127.0.0.1:1", "token"))
     await until(lambda: len(reported), lambda count: count >= 2)
     watching.cancel()

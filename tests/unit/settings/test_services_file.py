@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,10 @@ from manager_agent.outbound.address_policy import AddressPolicy, read_networks
 from manager_agent.registry.services import RegisteredService
 from manager_agent.session.events import ReadyOn
 from manager_agent.session.required_service import Requirement
+from tests.documents import code_in
 
 pytestmark = pytest.mark.unit
 
-DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "services-file.md"
 ADDRESS_POLICY = AddressPolicy(networks=read_networks("0.0.0.0/0"), own_port=8080, is_own=lambda ip: False)
 GOOD = """
 services:
@@ -92,7 +91,7 @@ def test_the_services_file_gives_services_and_profiles(tmp_path: Path) -> None:
 
 
 def test_the_services_file_example_in_the_docs_is_valid(tmp_path: Path) -> None:
-    [example] = re.findall("^```yaml\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    [example] = code_in("docs/services-file.md", "yaml")
     file = read(tmp_path, example)
     assert [service.service_id for service in file.services] == ["asr-service", "echo-agent"]
     assert [len(entries) for entries in file.profiles.values()] == [3]
