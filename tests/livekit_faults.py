@@ -91,12 +91,16 @@ class Hold:
 
     async def __call__(self, call: Call) -> Any:
         answer = await call.ask() if self._answers else None
-        self._reached.set()
-        await self._released.wait()
+        await self.wait()
         return answer if self._answers else await call.ask()
 
     def __repr__(self) -> str:
         return f"<Hold reached={self._reached.is_set()} released={self._released.is_set()}>"
+
+    async def wait(self) -> None:
+        """Be held until it is released."""
+        self._reached.set()
+        await self._released.wait()
 
     async def reached(self) -> None:
         """Return once a call is held."""

@@ -11,6 +11,8 @@ the server API, or refuses all connections. All else passes through unchanged, W
         await hold.reached()
         hold.release()
 
+        proxy.joins = Hold()  # for the connections of those who join
+
         await proxy.refuse()  # connections, until `await proxy.accept()`
 
 livekit_faults.py has the behaviors.
@@ -32,7 +34,7 @@ from livekit.protocol import agent_dispatch, room
 from multidict import CIMultiDict
 
 from scripts.livekit_server import free_port
-from tests.livekit_faults import Behavior, Call, ConnectionCut, TwirpError
+from tests.livekit_faults import Behavior, Call, ConnectionCut, Hold, TwirpError
 from tests.waiting import waiting_for
 
 HOP_BY_HOP = {"host", "connection", "upgrade", "content-length", "transfer-encoding"}
@@ -42,6 +44,8 @@ METHODS = {
     for service in module.DESCRIPTOR.services_by_name.values()
     for method in service.methods_by_name.values()
 }
+JOINS = "/rtc"
+"""How the paths begin to which participants connect."""
 SHUTDOWN_TIMEOUT = 0.1
 REGISTERS = "session-manager."
 """How the names of the rooms begin that have the process of a deployment that acts."""
@@ -99,6 +103,8 @@ class LiveKitProxy:
         self.url, self.http_url = f"ws://127.0.0.1:{self._port}", f"http://127.0.0.1:{self._port}"
         self.calls: list[Call] = []
         """The calls of the server API, in order, without those about who acts."""
+        self.joins: Hold | None = None
+        """Holds the connections of those who join rooms."""
         self._faults: list[Fault] = []
         self._runner: web.AppRunner | None = None
 
@@ -153,6 +159,8 @@ class LiveKitProxy:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket":
+            if self.joins is not None and request.path.startswith(JOINS):
+                await self.joins.wait()
             return await self._pass_websocket(request)
         if request.path in METHODS and request.content_type == "application/protobuf":
             return await self._answer_call(request)

@@ -67,7 +67,7 @@ def _built_on(
         store=foundation.store, rooms=rooms, inviter=inviter, registry=registry, identities=identities,
         missed_rooms=missed_rooms, recording=foundation.recording, records=foundation.records, acting=acting,
         standstill=standstill, clock=clock, acting_store=foundation.acting_store, take_job=agent.take_job,
-        new_sessions=agent.new_sessions,
+        new_sessions=agent.new_sessions, joins=agent.joins,
     )  # fmt: skip
     recovery = Recovery(
         records=foundation.records, store=background, rooms=rooms, orchestrator=orchestrator, identities=identities,

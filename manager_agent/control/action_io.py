@@ -21,7 +21,7 @@ from manager_agent.control.standstill import Standstill
 from manager_agent.frozen import replace
 from manager_agent.interfaces import warn_without_interface
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing, RoomReplaced
-from manager_agent.livekit.join_slots import NewSessions
+from manager_agent.livekit.join_slots import JoinsUnderWay, NewSessions
 from manager_agent.livekit.server_api import Rooms, RoomTaken
 from manager_agent.not_acting import NotActing
 from manager_agent.outbound.fair_slots import TooManyWaiting
@@ -81,6 +81,7 @@ class Backends:
     take_job: TakeJob | None
     """None: LiveKit's offer is awaited."""
     new_sessions: NewSessions
+    joins: JoinsUnderWay
 
 
 class ActionIO:
@@ -334,7 +335,9 @@ class ActionIO:
         self._backends.recording.close(self._id)
 
     async def _delete_room(self, session: Session) -> None:
-        """Raises LiveKitUnavailable."""
+        """Once no manager is joining: its join would make the room again, under a name that may be another session's by
+        then. Raises LiveKitUnavailable."""
+        await self._backends.joins.ended(self._id)
         tries = stamina.retry_context(on=self._may_end, attempts=DELETE_TRIES, timeout=DELETE_TIMEOUT)
         async for attempt in tries.with_name("delete room", (), {}):
             with attempt:

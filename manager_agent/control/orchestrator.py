@@ -18,7 +18,7 @@ from manager_agent.control.replacement import Replacer
 from manager_agent.control.room_deletions import RoomDeletions
 from manager_agent.control.standstill import Standstill
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
-from manager_agent.livekit.join_slots import NewSessions
+from manager_agent.livekit.join_slots import JoinsUnderWay, NewSessions
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.not_acting import NotActing
 from manager_agent.outbound.invites import Inviter
@@ -78,10 +78,11 @@ class Orchestrator:
         acting_store: Callable[[str], Store] | None = None,
         take_job: TakeJob | None = None,
         new_sessions: NewSessions | None = None,
+        joins: JoinsUnderWay | None = None,
     ) -> None:
         """`acting_store`: makes the store with which this process acts for one session; it refuses changes once another
         process acts for it. None: no other process acts for a session of the store. `take_job`: see Backends.
-        `new_sessions`: is told which of its sessions are new."""
+        `new_sessions`: is told which of its sessions are new. `joins`: those of its managers."""
         replacer = Replacer(registry, identities)
         self._control_loops, self._io, self._writers = Tasks(), Tasks(), Tasks()
         self._running: dict[str, SessionTasks] = {}
@@ -106,6 +107,7 @@ class Orchestrator:
             clock,
             take_job,
             new_sessions or NewSessions(),
+            joins or JoinsUnderWay(),
         )
         self._store, self._recording, self._clock = store, recording, clock
 

@@ -17,7 +17,7 @@ import structlog
 
 from manager_agent.acting_gate import ActingGate
 from manager_agent.clock import Clock
-from manager_agent.livekit.join_slots import JoinSlots, NewSessions
+from manager_agent.livekit.join_slots import JoinSlots, JoinsUnderWay, NewSessions
 from manager_agent.livekit.livekit_clock import LiveKitClock, signed_in_livekits_time
 from manager_agent.livekit.participant_budget import ParticipantBudget
 from manager_agent.livekit.room_connection import drain
@@ -70,6 +70,7 @@ class ManagerAgent:
         self._signing = signed_in_livekits_time(livekit_clock, api_secret)
         self.new_sessions = NewSessions()
         """Those of this process; its control loops say which."""
+        self.joins = JoinsUnderWay()
         self._slots = JoinSlots(self.new_sessions)
         self.rooms_held = 0
         """Rooms being watched or joined."""
@@ -239,6 +240,7 @@ class ManagerAgent:
                 budget=budget,
                 rooms=self._rooms,
                 slots=self._slots,
+                joins=self.joins,
             )
             await watcher.watch(url, token)
         except UnknownSession:

@@ -1,4 +1,4 @@
-"""Bounds how many managers join at the same time, and lets new sessions go before them.
+"""Bounds how many managers join at the same time, lets new sessions go before them, and tells who is joining.
 
 A join takes some 60 ms of CPU. When hundreds are begun at once, such as after a burst of new sessions, each takes so
 long that most time out and are begun again. New sessions go first: their rooms and invites cost much less.
@@ -7,8 +7,8 @@ long that most time out and are begun again. New sessions go first: their rooms 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 
 JOINS_AT_ONCE, JOINS_MAX = 8, 24
 """Joins that others wait for, and all of them. Recovery begins fewer (MANAGERS_AT_ONCE in control/manager_turns.py)."""
@@ -41,6 +41,32 @@ class NewSessions:
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 await self._none.wait()
+
+
+class JoinsUnderWay:
+    """The joins that have begun, by session. They can't be called off."""
+
+    def __init__(self) -> None:
+        self._of_session: dict[str, set[asyncio.Future[None]]] = {}
+
+    @contextmanager
+    def of(self, session_id: str) -> Iterator[None]:
+        """A manager of this session joins inside."""
+        join = asyncio.get_running_loop().create_future()
+        joins = self._of_session.setdefault(session_id, set())
+        joins.add(join)
+        try:
+            yield
+        finally:
+            join.set_result(None)
+            joins.remove(join)
+            if not joins:
+                del self._of_session[session_id]
+
+    async def ended(self, session_id: str) -> None:
+        """Wait for the joins that are under way, for at most HELD_MAX seconds."""
+        if joins := self._of_session.get(session_id):
+            await asyncio.wait(joins, timeout=HELD_MAX)
 
 
 class JoinSlots:

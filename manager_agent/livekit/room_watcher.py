@@ -19,7 +19,7 @@ from livekit.rtc.participant import PublishDataError
 from manager_agent.clock import Clock
 from manager_agent.livekit.attendance import Attendance
 from manager_agent.livekit.event_routing import route_events
-from manager_agent.livekit.join_slots import JoinSlots
+from manager_agent.livekit.join_slots import JoinSlots, JoinsUnderWay
 from manager_agent.livekit.participant_budget import ParticipantBudget
 from manager_agent.livekit.participants import may_be_replaced, participant_in_room
 from manager_agent.livekit.room_connection import CONNECT_TIMEOUT, connect, disconnect
@@ -74,12 +74,13 @@ class Watcher:
         budget: ParticipantBudget,
         rooms: Rooms,
         slots: JoinSlots,
+        joins: JoinsUnderWay,
     ) -> None:
         self._session_id, self._identity = session_id, identity
         self._store, self._recording, self._clock = store, recording, clock
         self._room = rtc.Room()
         self._inbox: asyncio.Queue[ev.Event | rtc.DataPacket | None] = asyncio.Queue()
-        self._budget, self._rooms, self._slots = budget, rooms, slots
+        self._budget, self._rooms, self._slots, self._joins = budget, rooms, slots, joins
         self._attendance = Attendance()
         self._giving_up: asyncio.TimerHandle | None = None
         self._acknowledgements = Tasks()
@@ -96,9 +97,10 @@ class Watcher:
         try:
             async with self._slots.slot():
                 waiting.cancel()
-                if not self._is_in_charge():
+                if not self._is_in_charge() or self._store.get(self._session_id).over:
                     return
-                await connect(self._room, url, token, OPTIONS, CONNECT_TIMEOUT)
+                with self._joins.of(self._session_id):  # the room is deleted after it
+                    await connect(self._room, url, token, OPTIONS, CONNECT_TIMEOUT)
         finally:
             waiting.cancel()
         route_events(self._room, TOPIC, self._budget)

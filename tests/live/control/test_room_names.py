@@ -115,6 +115,24 @@ async def test_token_request_waits_for_the_room_name(start_stack: StartStack, si
     await (await closing).release()
 
 
+async def test_manager_that_still_joins_as_its_session_ends_keeps_no_room_name_taken(
+    start_stack: StartStack, site: Site, proxy: LiveKitProxy
+) -> None:
+    """Its join would make the room again, so the room is deleted after it."""
+    stack = await start_stack(site, LIVEKIT_SERVER_URL=proxy.url)
+    proxy.joins = hold = Hold()
+    first = await stack.request(prefer="wait=10", room_name=NAME)
+    await hold.reached()
+    closing = asyncio.create_task(stack.http.delete(f"/api/v1/sessions/{first['session_id']}"))
+    await stack.until(first["session_id"], lambda latest: latest.over)
+    await asyncio.wait([closing], timeout=0.5)
+    assert proxy.requests("DeleteRoom") == []
+    hold.release()
+    await (await closing).release()
+    assert len(proxy.requests("DeleteRoom")) == 1
+    await (await stack.http.delete(f"/api/v1/sessions/{(await stack.request(room_name=NAME))['session_id']}")).release()
+
+
 async def test_service_that_returns_to_a_deleted_room_is_removed_and_the_room_closes(stack: Stack) -> None:
     """Its token is still valid. The room that it opened again, which is of no session, is left to LiveKit."""
     bot = await stack.bot("asr")

@@ -9,7 +9,7 @@ from manager_agent.control.action_io import TakeJob
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.standstill import Standstill
-from manager_agent.livekit.join_slots import NewSessions
+from manager_agent.livekit.join_slots import JoinsUnderWay, NewSessions
 from manager_agent.livekit.server_api import Listing
 from manager_agent.records.memory import MemoryRecords
 from manager_agent.registry.registry import Registry
@@ -54,6 +54,7 @@ def orchestrator_of(
     standstill: Standstill | None = None,
     take_job: TakeJob | None = None,
     new_sessions: NewSessions | None = None,
+    joins: JoinsUnderWay | None = None,
 ) -> Orchestrator:
     """With records in memory; `rooms` and `inviter` are stand-ins. The process never stands still by default, and takes
     no jobs."""
@@ -71,4 +72,5 @@ def orchestrator_of(
         clock=clock,
         take_job=take_job,
         new_sessions=new_sessions,
+        joins=joins,
     )

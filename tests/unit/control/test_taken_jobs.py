@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from manager_agent.livekit.calls import LiveKitUnavailable
-from manager_agent.livekit.join_slots import NewSessions
+from manager_agent.livekit.join_slots import JoinsUnderWay, NewSessions
 from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev
 from manager_agent.session.session import Limits, Session, User
@@ -139,4 +139,29 @@ async def test_joins_do_not_wait_for_a_session_that_another_process_acts_for() -
     await let_pass(0.1)
     assert await passed_by(new_sessions)
     opening.cancel()
+    await orchestrator.aclose()
+
+
+class DeletedRooms(DispatchedRooms):
+    """Notes which rooms are deleted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deleted: list[str] = []
+
+    async def delete(self, room_name: str, *, sid: str, session_id: str) -> None:
+        self.deleted.append(room_name)
+
+
+@in_virtual_time
+async def test_a_room_is_deleted_once_no_manager_of_its_session_is_joining() -> None:
+    store, rooms, joins = MemoryStore(now), DeletedRooms(), JoinsUnderWay()
+    orchestrator = orchestrator_of(store, Registry(now, store.in_use, random.Random(0)), rooms, None, now, joins=joins)
+    await orchestrator.open(a_session())
+    with joins.of("s1"):
+        await store.update("s1", ev.SessionClosed(now()))
+        await let_pass(0.1)
+        assert rooms.deleted == []
+    await store.wait_for("s1", lambda latest: latest.is_cleaned_up)
+    assert rooms.deleted == ["room-1"]
     await orchestrator.aclose()

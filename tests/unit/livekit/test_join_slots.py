@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
-from manager_agent.livekit.join_slots import HELD_MAX, JOINS_AT_ONCE, JOINS_MAX, YIELD_MAX, JoinSlots, NewSessions
-from tests.unit.virtual_time import in_virtual_time, let_pass
+from manager_agent.livekit.join_slots import (
+    HELD_MAX,
+    JOINS_AT_ONCE,
+    JOINS_MAX,
+    YIELD_MAX,
+    JoinSlots,
+    JoinsUnderWay,
+    NewSessions,
+)
+from tests.unit.virtual_time import in_virtual_time, let_pass, now
 
 pytestmark = pytest.mark.unit
 
@@ -88,3 +97,35 @@ async def test_new_sessions_without_end_keep_joins_waiting_for_as_long_as_an_off
     await let_pass(YIELD_MAX)
     assert joins.begun == 3
     await joins.all
+
+
+async def _join(joins: JoinsUnderWay, session_id: str, seconds: float) -> None:
+    with joins.of(session_id):
+        await asyncio.sleep(seconds)
+
+
+@pytest.mark.parametrize(
+    ("lasting", "seconds"),
+    [((), 0.0), ((0.5,), 0.5), ((0.5, 1.0), 1.0), ((10 * HELD_MAX,), HELD_MAX)],
+    ids=["none", "one", "two", "one that hangs"],
+)
+@in_virtual_time
+async def test_joins_of_a_session_are_awaited(lasting: tuple[float, ...], seconds: float) -> None:
+    """Not those of other sessions."""
+    joins, began = JoinsUnderWay(), now()
+    others = asyncio.create_task(_join(joins, "s2", 100.0))
+    own = [asyncio.create_task(_join(joins, "s1", one)) for one in lasting]
+    await asyncio.sleep(0)
+    await joins.ended("s1")
+    assert now() - began == pytest.approx(seconds)
+    for task in (others, *own):
+        task.cancel()
+
+
+@in_virtual_time
+async def test_a_join_that_fails_is_over() -> None:
+    joins, began = JoinsUnderWay(), now()
+    with suppress(TimeoutError), joins.of("s1"):
+        raise TimeoutError
+    await joins.ended("s1")
+    assert now() == began

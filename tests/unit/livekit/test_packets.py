@@ -62,6 +62,7 @@ async def test_a_manager_sends_one_packet_for_each_signal_and_no_other(monkeypat
         budget=ParticipantBudget(),
         rooms=unused,
         slots=unused,
+        joins=unused,
     )
     ready = b'{"type": "ready", "invite_id": "inv_1"}'
     for packet in (

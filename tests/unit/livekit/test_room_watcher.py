@@ -56,6 +56,7 @@ def a_watcher(store: Any = None, slots: Any = None) -> Watcher:
         budget=unused,
         rooms=unused,
         slots=slots,
+        joins=unused,
     )
 
 
