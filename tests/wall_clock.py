@@ -1,13 +1,19 @@
-"""Shifts the wall clock of a process under test, also while it runs, with libfaketime. Its monotonic clock stays. And
-tells whether the machine's own wall clock was set during a test.
+"""Shifts the wall clock of a process under test, also while it runs. Its monotonic clock stays. And tells whether the
+machine's own wall clock was set during a test.
 
-`python -m tests.wall_clock --ensure` installs what is missing: Debian's package faketime with apt-get (needs root).
+The process is started with a small library (shifted_clock.c). With libfaketime, which does much more, a thread of the
+livekit SDK crashed now and then.
+
+`python -m tests.wall_clock --ensure` installs what is missing: a C compiler with apt-get (needs root).
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import re
+import shutil
+import struct
 import subprocess
 import sys
 import time
@@ -16,6 +22,8 @@ from typing import Any
 
 import pytest
 
+SOURCE = Path(__file__).with_name("shifted_clock.c")
+NANOSECONDS = struct.Struct("=q")
 APT_GET = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120")
 
 SET = 0.05
@@ -48,43 +56,33 @@ def _without_instants(value: Any) -> Any:
     return "" if isinstance(value, str) and INSTANT.fullmatch(value) else value
 
 
-def library() -> Path | None:
-    """libfaketime, if it is installed."""
-    return next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
-
-
 class ShiftedWallClock:
     """The wall clock of processes that are started with this environment."""
 
     def __init__(self, folder: Path) -> None:
-        """Skips the test where libfaketime is not installed; in CI it fails."""
-        if (faketime := library()) is None:
+        """Skips the test where there is no C compiler; in CI it fails."""
+        if (compiler := shutil.which("cc")) is None:
             give_up = pytest.fail if os.environ.get("CI") else pytest.skip
-            give_up("libfaketime is not installed (Debian and Ubuntu: apt install faketime)")
-        self._shift = folder / "wall-clock-shift"
-        self.jump(0)
-        self.environment = {
-            "LD_PRELOAD": str(faketime),
-            "FAKETIME_TIMESTAMP_FILE": str(self._shift),
-            "FAKETIME_CACHE_DURATION": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
+            give_up("there is no C compiler (Debian and Ubuntu: apt install gcc libc6-dev)")
+        library, shift = folder / "shifted_clock.so", folder / "wall-clock-shift"
+        subprocess.run([compiler, "-O2", "-shared", "-fPIC", "-o", library, SOURCE], check=True)
+        shift.write_bytes(bytes(NANOSECONDS.size))
+        with shift.open("r+b") as file:
+            self._shift = mmap.mmap(file.fileno(), NANOSECONDS.size)
+        self.environment = {"LD_PRELOAD": str(library), "WALL_CLOCK_SHIFT": str(shift)}
 
     def jump(self, seconds: int) -> None:
-        """Set the clock to so many seconds after the true time, or before it. A process that runs reads it within a
-        second: at each look at its clock would be slow."""
-        new = self._shift.with_suffix(".new")
-        new.write_text(f"{seconds:+d}\n")
-        new.replace(self._shift)
+        """Set the clock to so many seconds after the true time, or before it."""
+        NANOSECONDS.pack_into(self._shift, 0, seconds * 1_000_000_000)
 
 
 def ensure() -> None:
-    """Install libfaketime if it is missing and can be installed. Without it, the tests that need it are skipped."""
-    if library() is not None or os.getuid() != 0:
+    """Install a C compiler if there is none and it can be installed. Without it, the tests that need it are skipped."""
+    if shutil.which("cc") is not None or os.getuid() != 0:
         return
     env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     subprocess.run([*APT_GET, "update"], env=env, capture_output=True, check=False)
-    subprocess.run([*APT_GET, "install", "-y", "faketime"], env=env, capture_output=True, check=False)
+    subprocess.run([*APT_GET, "install", "-y", "gcc", "libc6-dev"], env=env, capture_output=True, check=False)
 
 
 if __name__ == "__main__" and sys.argv[1:] == ["--ensure"]:
