@@ -192,7 +192,8 @@ ASKED = (
         (FigureKey("recovery"),),
     ),
     AskedRow(
-        "growth: 10, 100, 300 rooms", "the first rooms", "flat within 20 %", (FigureKey("room_growth"),)
+        "growth: 10, 100, 300 rooms", "as many bare rooms, and the first rooms", "flat within 20 %",
+        (FigureKey("room_growth"),),
     ),
     AskedRow(
         "growth: 1,000 to 100,000 sessions, 100 to 10,000 services", "the smallest size", "flat within 20 %",

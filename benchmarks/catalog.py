@@ -33,7 +33,7 @@ BENCHMARKS = (
     ListedBenchmark("watching", 0.5, is_short=True),
     ListedBenchmark("recorded_answer", 0.5),
     ListedBenchmark("recovery", 2),
-    ListedBenchmark("room_growth", 1.5),
+    ListedBenchmark("room_growth", 3),
     ListedBenchmark("store_growth", 1, is_short=True),
     ListedBenchmark("request_growth", 1.5),
     ListedBenchmark("dashboard", 1),

@@ -1,7 +1,8 @@
 """Measure whether a managed room costs more when there are many: `python -m benchmarks.room_growth`.
 
-One session manager gets rooms up to each size, a few at a time. What the rooms of a step cost is compared with those of
-the first, the floor: the ratios must stay near 1. The first room, which loads what all share, is left out.
+One session manager gets rooms up to each size, a few at a time, and one process with bare rooms before it. What a
+managed room costs is compared with a bare room among as many: that ratio must not grow. The first room, which loads
+what all share, is left out.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 from benchmarks.arrivals import Arrivals
 from benchmarks.child import Child, run
 from benchmarks.command import BenchmarkCommand
 from benchmarks.measuring import Footprint, footprint
 from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
-from benchmarks.room_cost import DESIGNS, OURS, started_with_server
+from benchmarks.room_cost import DESIGNS, OURS, ConnectionDesign, started_with_server
 
+BARE = "lean"
+"""The design of room_cost.py whose rooms are the floor: the bare SDK at its best."""
 SIZES, QUICK_SIZES = (10, 100, 300), (1, 2)
 CALLERS, QUICK_CALLERS = 4, 1
 SETTLE, QUICK_SETTLE = 3.0, 0.1
@@ -86,11 +90,10 @@ class GrowingRooms:
 
 
 async def measure(
-    sizes: Sequence[int], callers: int, settle: float, idle: float, folder: Path
+    design: ConnectionDesign, sizes: Sequence[int], callers: int, settle: float, idle: float, folder: Path
 ) -> tuple[list[GrowthStep], int]:
-    """The steps, and how many rooms got no manager."""
+    """The steps of this design, and how many rooms got no manager."""
     arrivals = Arrivals()
-    design = next(one for one in DESIGNS if one.name == OURS)
     async with started_with_server(design, arrivals, folder) as (child, _):
         await child.ready()
         before = footprint(child.pid)
@@ -103,24 +106,45 @@ async def measure(
         return steps, rooms.lost
 
 
-def table(steps: Sequence[GrowthStep]) -> FigureTable:
-    rows: dict[str, tuple[str, Callable[[GrowthStep], Sequence[float]]]] = {
-        "until the manager is in the room": ("ms", lambda one: one.waits_ms),
-        "CPU of a join": ("ms", lambda one: [one.cpu_ms]),
-        "memory of a room, PSS": ("MB", lambda one: [one.mb]),
-        "CPU of an idle room, % of a core": ("", lambda one: [one.idle_percent]),
-    }
-    floor = f"{steps[0].size:,} rooms"
+COSTS: dict[str, tuple[str, Callable[[GrowthStep], Sequence[float]]]] = {
+    "until the manager is in the room": ("ms", lambda one: one.waits_ms),
+    "CPU of a join": ("ms", lambda one: [one.cpu_ms]),
+    "memory of a room, PSS": ("MB", lambda one: [one.mb]),
+    "CPU of an idle room, % of a core": ("", lambda one: [one.idle_percent]),
+}
+
+
+def cost_table(title: str, steps: Sequence[GrowthStep]) -> FigureTable:
+    """What the rooms of one design cost, by their number."""
+    first = _rooms(steps[0])
     figures = [
-        Figure.of(
-            work, by := f"{one.size:,} rooms", values, unit, floor=None if by == floor else floor,
-            goal=None if by == floor else FLAT,
-        )
-        for work, (unit, values_of) in rows.items()
+        Figure.of(work, by, values, unit, floor=None if by == first else first)
+        for work, (unit, values_of) in COSTS.items()
         for one in steps
         if (values := values_of(one))
+        for by in [_rooms(one)]
+    ]
+    return FigureTable(title=title, figures=figures)
+
+
+def growth_table(bare: Sequence[GrowthStep], managed: Sequence[GrowthStep]) -> FigureTable:
+    """How the cost of a managed room, as a ratio to that of a bare one among as many, grows with their number."""
+    first = _rooms(managed[0])
+    figures = [
+        Figure(
+            work=f"{work}, x bare", by=by, value=median(ours) / median(floor),
+            floor=None if by == first else first, goal=None if by == first else FLAT,
+        )
+        for work, (_, values_of) in COSTS.items()
+        for one, other in zip(managed, bare, strict=True)
+        if (ours := values_of(one)) and (floor := values_of(other)) and median(floor) > 0
+        for by in [_rooms(one)]
     ]  # fmt: skip
-    return FigureTable(title="A managed room, by how many there are", figures=figures)
+    return FigureTable(title="A managed room as a ratio to a bare one, by how many there are", figures=figures)
+
+
+def _rooms(step: GrowthStep) -> str:
+    return f"{step.size:,} rooms"
 
 
 def main() -> None:
@@ -130,9 +154,19 @@ def main() -> None:
     command.add_size("settle", SETTLE, QUICK_SETTLE, "seconds after the last join of a step")
     command.add_size("idle", IDLE, QUICK_IDLE, "seconds in which the idle use is measured")
     asked = command.read()
-    with tempfile.TemporaryDirectory() as folder:
-        steps, lost = run(measure(asked.sizes, asked.callers, asked.settle, asked.idle, Path(folder)))
-    command.finish(table(steps), checks=[WorkCheck("each room got its manager", not lost, f"{lost} without")])
+    by_name = {one.name: one for one in DESIGNS}
+    steps, checks = {}, []
+    for name in (BARE, OURS):
+        with tempfile.TemporaryDirectory() as folder:
+            measuring = measure(by_name[name], asked.sizes, asked.callers, asked.settle, asked.idle, Path(folder))
+            steps[name], lost = run(measuring)
+        checks.append(WorkCheck(f"{by_name[name].title}: each room was joined", not lost, f"{lost} were not"))
+    tables = (
+        growth_table(steps[BARE], steps[OURS]),
+        cost_table("A managed room, by how many there are", steps[OURS]),
+        cost_table("A bare room, by how many there are", steps[BARE]),
+    )
+    command.finish(*tables, checks=checks)
 
 
 if __name__ == "__main__":
