@@ -306,7 +306,7 @@ class ActionIO:
 
     async def clean_up(self, session: Session) -> ev.Event:
         """Write the final room status once, or try to; tell the services in the background, on the first try only;
-        delete the room."""
+        delete the room once no manager is joining it."""
         if self._writer is not None:
             await self._writer.until_tried_last()
         if not self._backends.records.is_shared:  # otherwise the session is in Redis already
@@ -318,15 +318,19 @@ class ActionIO:
                     self.tell_session_ended(session, service, session.end.reason)
         # `refused` may mean that LiveKit created the room but its response was lost.
         may_exist = session.room.created_at is not None or session.room.refused
+        deleting_since: float | None = None
         try:
             if may_exist and not session.room.taken:
+                # A join would make the room again, under a name that may be another session's by then.
+                await self._backends.joins.ended(self._id)
+                deleting_since = self._clock()
                 await self._backends.deletions.run(self._id, self._delete_room(session))
         except Exception as error:
             log.error("room_not_deleted", error=str(error))
             return ev.CleanUpFailed(self._clock())
         self.forget_record()
         log.info("session_cleaned_up")
-        return ev.CleanedUp(self._clock())
+        return ev.CleanedUp(self._clock(), deleting_since)
 
     def forget_record(self) -> None:
         """The room is gone, or the session is not known any more."""
@@ -335,9 +339,7 @@ class ActionIO:
         self._backends.recording.close(self._id)
 
     async def _delete_room(self, session: Session) -> None:
-        """Once no manager is joining: its join would make the room again, under a name that may be another session's by
-        then. Raises LiveKitUnavailable."""
-        await self._backends.joins.ended(self._id)
+        """Raises LiveKitUnavailable."""
         tries = stamina.retry_context(on=self._may_end, attempts=DELETE_TRIES, timeout=DELETE_TIMEOUT)
         async for attempt in tries.with_name("delete room", (), {}):
             with attempt:

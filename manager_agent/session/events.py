@@ -324,6 +324,8 @@ class CleanUpStarted(Frozen):
 
 class CleanedUp(Frozen):
     at: float
+    deleting_since: float | None = None
+    """When LiveKit was asked to delete the room; None: it did not have to."""
 
 
 class CleanUpFailed(Frozen):

@@ -117,6 +117,8 @@ class End(Frozen):
     """How often the clean-up was started. It fails while LiveKit is unavailable."""
     retry_at: float = -math.inf
     cleaned_at: float | None = None
+    deleting_since: float | None = None
+    """When LiveKit was asked to delete the room, at the clean-up that succeeded; None: it did not have to."""
 
     @property
     def has_room_left(self) -> bool:
@@ -129,7 +131,8 @@ class End(Frozen):
         afterwards, and then take a new room of the same name with it (livekit/livekit#4726)."""
         if self.cleaned_at is None or self.cleaning_since is None:
             return False
-        return self.clean_ups == 1 and self.cleaned_at - self.cleaning_since <= PROMPT
+        since = self.cleaning_since if self.deleting_since is None else self.deleting_since
+        return self.clean_ups == 1 and self.cleaned_at - since <= PROMPT
 
 
 class Session(Frozen):

@@ -98,7 +98,7 @@ def _clean_up_started(session: Session, event: ev.CleanUpStarted) -> Session:
 def _cleaned_up(session: Session, event: ev.CleanedUp) -> Session:
     if session.end is None or session.end.cleaned_at is not None:
         return session
-    return replace(session, end=replace(session.end, cleaned_at=event.at))
+    return replace(session, end=replace(session.end, cleaned_at=event.at, deleting_since=event.deleting_since))
 
 
 def _clean_up_failed(session: Session, event: ev.CleanUpFailed) -> Session:

@@ -12,7 +12,7 @@ from manager_agent.livekit.calls import LiveKitUnavailable
 from manager_agent.livekit.join_slots import JoinsUnderWay, NewSessions
 from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev
-from manager_agent.session.session import Limits, Session, User
+from manager_agent.session.session import PROMPT, Limits, Session, User
 from manager_agent.store.memory import MemoryStore
 from tests.unit import sessions as given
 from tests.unit.control.orchestrators import NoRooms, orchestrator_of
@@ -160,8 +160,10 @@ async def test_a_room_is_deleted_once_no_manager_of_its_session_is_joining() -> 
     await orchestrator.open(a_session())
     with joins.of("s1"):
         await store.update("s1", ev.SessionClosed(now()))
-        await let_pass(0.1)
+        await let_pass(PROMPT + 0.5)
         assert rooms.deleted == []
-    await store.wait_for("s1", lambda latest: latest.is_cleaned_up)
+    cleaned = await store.wait_for("s1", lambda latest: latest.is_cleaned_up)
     assert rooms.deleted == ["room-1"]
+    assert cleaned.end is not None
+    assert cleaned.end.was_cleaned_promptly, "its owner may use the name at once"
     await orchestrator.aclose()

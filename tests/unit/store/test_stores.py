@@ -166,6 +166,16 @@ async def test_the_owner_may_use_the_name_of_a_room_that_was_deleted_at_once(sto
     assert store.in_room("demo") is store.get("s2")
 
 
+async def test_what_came_before_the_deletion_of_a_room_does_not_make_it_long(store: Store, clock: VirtualClock) -> None:
+    """Such as the wait for a manager that was still joining."""
+    await store.add(given.a_session())
+    for event in (ev.SessionClosed(START), ev.CleanUpStarted(START), ev.CleanedUp(START + 4, START + 3)):
+        await store.update("s1", event)
+    clock.now = START + 4
+    await store.add(another("s2"))
+    assert store.in_room("demo") is store.get("s2")
+
+
 async def test_the_owner_waits_for_a_room_whose_deletion_took_long(store: Store, clock: VirtualClock) -> None:
     """It may still go on, and take the new room with it."""
     await store.add(given.a_session())
