@@ -10,18 +10,20 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from scripts import locked_environment, npm_packages, prerequisites
+from scripts import npm_packages, prerequisites
+from scripts.locked_environment import LockedEnvironment
 
 ROOT = Path(__file__).resolve().parent.parent
 NODE = ROOT / "tests" / "node"
-ENVIRONMENT = locked_environment.path_of("client-generators")
+GENERATORS = LockedEnvironment("client-generators", takes="some seconds")
+ENVIRONMENT = GENERATORS.path
 
 
 def ensure() -> Path:
     """The environment of openapi-python-client. Installs the generators, unless they are up to date. Raises
     PrerequisiteMissing."""
     npm_packages.install(NODE)
-    return locked_environment.install("client-generators")
+    return GENERATORS.ensure()
 
 
 if __name__ == "__main__":

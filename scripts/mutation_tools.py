@@ -8,23 +8,12 @@ from __future__ import annotations
 
 import sys
 import sysconfig
-from pathlib import Path
 
-from scripts import locked_environment, prerequisites
+from scripts import prerequisites
+from scripts.locked_environment import LockedEnvironment
 
-NAME = "mutation"
-
-
-def ensure() -> Path:
-    """Their environment, installed unless it is up to date. Raises PrerequisiteMissing."""
-    if not (locked_environment.path_of(NAME) / "installed").exists():
-        prerequisites.say(NAME, "installing mutation.lock (once, some seconds)")
-    return locked_environment.install(NAME)
-
-
-def program(name: str) -> Path:
-    """The path of one of the programs, installed if it is missing. Raises PrerequisiteMissing."""
-    return ensure() / "bin" / name
+MUTATION = LockedEnvironment("mutation", takes="some seconds")
+ensure, program = MUTATION.ensure, MUTATION.program
 
 
 def make_importable() -> None:
@@ -34,4 +23,4 @@ def make_importable() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(prerequisites.ensure(NAME, "Install the tools for mutation tests and coverage.", ensure))
+    sys.exit(prerequisites.ensure(MUTATION.name, "Install the tools for mutation tests and coverage.", ensure))

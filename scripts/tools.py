@@ -7,24 +7,13 @@ pyproject.toml), and prints its path. If it can't, it says why their tests are s
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-from scripts import locked_environment, prerequisites
+from scripts import prerequisites
+from scripts.locked_environment import LockedEnvironment
 
-NAME = "tools"
-
-
-def ensure() -> Path:
-    """Their environment, installed unless it is up to date. Raises PrerequisiteMissing."""
-    if not (locked_environment.path_of(NAME) / "installed").exists():
-        prerequisites.say(NAME, "installing tools.lock (once, about half a minute)")
-    return locked_environment.install(NAME)
-
-
-def program(name: str) -> Path:
-    """The path of one of the programs, installed if it is missing. Raises PrerequisiteMissing."""
-    return ensure() / "bin" / name
+TOOLS = LockedEnvironment("tools", takes="about half a minute")
+ensure, program = TOOLS.ensure, TOOLS.program
 
 
 if __name__ == "__main__":
-    sys.exit(prerequisites.ensure(NAME, "Install the tools for audits, deploy/ and the site.", ensure))
+    sys.exit(prerequisites.ensure(TOOLS.name, "Install the tools for audits, deploy/ and the site.", ensure))
