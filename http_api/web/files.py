@@ -28,6 +28,11 @@ class File:
         """A file of this package's `static/`."""
         return cls(STATIC.joinpath(path).read_bytes, media, kept)
 
+    @property
+    def is_read(self) -> bool:
+        """Whether the content is in memory."""
+        return "content" in vars(self)
+
     @cached_property
     def content(self) -> bytes:
         """Raises OSError."""

@@ -21,9 +21,11 @@ def test_a_file_is_read_once_when_it_is_asked_for() -> None:
 
     file = File(content, Media.HTML)
     assert read == []
+    assert not file.is_read
     assert file.content == b"all of it"
     assert file.tag == file.tag
     assert read == [b"all of it"]
+    assert file.is_read
 
 
 @pytest.mark.parametrize("page", [dashboard.PAGE, docs.PAGE], ids=["dashboard", "docs"])
