@@ -16,14 +16,12 @@ from http_api.doctor.finding import Finding, ok, wrong
 from http_api.listening import CannotListen, listen
 from http_api.protocol.bodies import read_bytes
 from http_api.settings.settings import Settings
-from manager_agent.livekit.webhooks import UnreadableWebhook, UnsignedWebhook, read_webhook, signed_digest
+from manager_agent.livekit.webhooks import SIZE_MAX, UnreadableWebhook, UnsignedWebhook, read_webhook, signed_digest
 from manager_agent.proxy_rule import proxy_rule
 from session_manager_client import ApiError, Client, Unreachable
 
 PORT, SESSIONS, WEBHOOKS = "port", "sessions", "webhooks"
 PATH = "/livekit/webhook"
-BODY_MAX = 1024 * 1024
-"""As the session manager takes them."""
 ARRIVAL_TIMEOUT = 5.0
 HEALTH_TIMEOUT, PROOF_TIMEOUT = 3.0, 15.0
 
@@ -126,7 +124,7 @@ class Listener:
         async with self._news:
             try:
                 digest = signed_digest(request.headers.get("Authorization", ""), self._key, self._secret, time.time())
-                self._rooms.add(read_webhook(await read_bytes(request, BODY_MAX), digest).room.name)
+                self._rooms.add(read_webhook(await read_bytes(request, SIZE_MAX), digest).room.name)
             except (UnsignedWebhook, UnreadableWebhook):
                 self._is_forged = True
             self._news.notify_all()

@@ -15,12 +15,9 @@ from http_api.replica import caught_up
 from http_api.settings.settings import SETTINGS
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.participants import participant_of
-from manager_agent.livekit.webhooks import WebhookEvent, events_of, is_about, read_webhook, signed_digest
+from manager_agent.livekit.webhooks import SIZE_MAX, WebhookEvent, events_of, is_about, read_webhook, signed_digest
 
 log = structlog.get_logger()
-
-BODY_MAX = 1024 * 1024
-"""Bytes. A webhook includes a participant's metadata (up to 512 KiB) and attributes."""
 
 
 async def receive(request: web.Request) -> web.Response:
@@ -33,7 +30,7 @@ async def receive(request: web.Request) -> web.Response:
     key, secret = settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
     now = app[ROOMS].livekit_clock()
     digest = signed_digest(request.headers.get("Authorization", ""), key, secret, now)
-    webhook = read_webhook(await read_bytes(request, BODY_MAX), digest)
+    webhook = read_webhook(await read_bytes(request, SIZE_MAX), digest)
     app[METRICS].webhooks.arrived(webhook, now)
     if app[ACTING].is_superseded:
         return web.Response(status=HTTPStatus.OK)

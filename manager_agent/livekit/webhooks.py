@@ -17,6 +17,8 @@ from manager_agent.store.room_names import LEEWAY
 
 ABORTED = "participant_connection_aborted"
 LEFT = frozenset({"participant_left", ABORTED})
+SIZE_MAX = 1024 * 1024
+"""Bytes. A webhook includes a participant's metadata (up to 512 KiB) and attributes."""
 
 
 class UnsignedWebhook(Exception):
