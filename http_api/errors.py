@@ -25,6 +25,11 @@ class SlowBody(Exception):
     """The body was not received in time."""
 
 
+class BodyTooLarge(Exception):
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the body may have at most {most} bytes")
+
+
 class HeaderTooLarge(Exception):
     """A header, or all of them together, is too large. `name`: the header's; None for all of them."""
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Any
 
-from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from http_api.access.principals import Permission, Proof
 from http_api.errors import (
+    BodyTooLarge,
     Forbidden,
     IdentityTaken,
     KeysUnavailable,
@@ -247,7 +247,7 @@ RUNNING = (
     ),
     Operation(
         "webhooks_receive", "POST", "/livekit/webhook", webhooks.receive, Tag.OPERATIONS, Permission.OWN_PROOF,
-        {OK: ResponseSpec("received")}, (MalformedBody, web.HTTPRequestEntityTooLarge, SlowBody),
+        {OK: ResponseSpec("received")}, (MalformedBody, BodyTooLarge, SlowBody),
         proof=Proof.SIGNATURE, is_vital=True,
     ),
 )  # fmt: skip

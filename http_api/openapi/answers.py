@@ -32,7 +32,7 @@ OF_ALL: tuple[Kind, ...] = (
 OF_BODIES: tuple[Kind, ...] = (
     errors.MalformedBody,
     errors.SlowBody,
-    web.HTTPRequestEntityTooLarge,
+    errors.BodyTooLarge,
     errors.UnsupportedBody,
     errors.Invalid,
 )

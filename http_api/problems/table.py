@@ -14,7 +14,6 @@ from aiohttp import web
 
 from http_api import errors
 from http_api.problems.models import FieldsProblem, Problem, SessionServicesProblem, SessionStateProblem
-from http_api.protocol.bodies import BODY_MAX
 
 TYPE = "urn:problem-type:session-manager:"
 
@@ -37,10 +36,6 @@ API_ERRORS: Mapping[type[BaseException], Row] = {
     web.HTTPMethodNotAllowed: Row(
         HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail="see the Allow header"
     ),
-    web.HTTPRequestEntityTooLarge: Row(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", "Body too large",
-        detail=f"the body may have at most {BODY_MAX} bytes",
-    ),
     web.HTTPExpectationFailed: Row(
         HTTPStatus.EXPECTATION_FAILED, "expectation_failed", "Unsupported expectation",
         detail="only 100-continue is supported",
@@ -53,6 +48,7 @@ API_ERRORS: Mapping[type[BaseException], Row] = {
     ),
     errors.Unauthorized: Row(HTTPStatus.UNAUTHORIZED, "unauthorized", "Unauthorized"),
     errors.Forbidden: Row(HTTPStatus.FORBIDDEN, "forbidden", "Forbidden"),
+    errors.BodyTooLarge: Row(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", "Body too large"),
     errors.SlowHeaders: Row(HTTPStatus.REQUEST_TIMEOUT, "slow_headers", "Headers not received in time"),
     errors.HeaderTooLarge: Row(
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large", "Header too large"

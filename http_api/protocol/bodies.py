@@ -19,6 +19,7 @@ from pydantic import BaseModel, ValidationError
 
 from http_api.errors import (
     FIELDS_MAX,
+    BodyTooLarge,
     FieldError,
     Invalid,
     MalformedBody,
@@ -56,7 +57,7 @@ async def read_body(request: web.Request, model: type[Model], **context: Any) ->
 
 
 async def read_bytes(request: web.Request, most: int = BODY_MAX) -> bytes:
-    """The raw body. Raises SlowBody, UnsupportedEncoding, and aiohttp's 413 when it has more than `most` bytes.
+    """The raw body. Raises BodyTooLarge when it has more than `most` bytes, SlowBody, UnsupportedEncoding.
 
     A client that sent `Expect: 100-continue` sends its body only now, so that a refused one is never sent.
     """
@@ -66,11 +67,13 @@ async def read_bytes(request: web.Request, most: int = BODY_MAX) -> bytes:
     if coding.strip().lower() not in ("", "identity"):
         raise UnsupportedEncoding(coding)
     if (request.content_length or 0) > most:
-        raise web.HTTPRequestEntityTooLarge(most, request.content_length or 0)
+        raise BodyTooLarge(most)
     await _ask_for_body(request)
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
             return await request.clone(client_max_size=most).read()
+    except web.HTTPRequestEntityTooLarge:
+        raise BodyTooLarge(most) from None
     except TimeoutError:
         raise SlowBody(f"the body was not received within {BODY_TIMEOUT:g} seconds") from None
 

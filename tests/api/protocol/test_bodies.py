@@ -23,6 +23,13 @@ async def test_body_that_is_too_large_is_refused_before_it_is_sent(api: Api, pat
     assert (response.status, response.problem) == (413, "body_too_large")
 
 
+async def test_body_of_unknown_length_is_refused_once_it_is_too_large(api: Api) -> None:
+    chunk = b"%x\r\n%s\r\n" % (70_000, b" " * 70_000)
+    response = await send(api.port, head("POST", "/api/v1/sessions", JSON, "Transfer-Encoding: chunked") + chunk)
+    assert (response.status, response.problem) == (413, "body_too_large")
+    assert response.json["detail"] == "the body may have at most 65536 bytes"
+
+
 async def test_body_is_asked_for_when_it_is_to_be_read(api: Api) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
     length = f"Content-Length: {len(WANTED)}"

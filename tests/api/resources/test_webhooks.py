@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from io import BytesIO
 
 import pytest
 from livekit import api as lk
@@ -20,10 +21,14 @@ def webhook(room: str, event: str = "participant_joined", **participant: object)
     ).encode()
 
 
-async def post(api: Api, body: bytes, signed: bytes | None = None) -> int:
-    digest = base64.b64encode(hashlib.sha256(body if signed is None else signed).digest()).decode()
+def signature(body: bytes) -> dict[str, str]:
+    digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
     token = lk.AccessToken("devkey", "secret").with_sha256(digest).to_jwt()
-    headers = {"Authorization": token, "Content-Type": "application/webhook+json"}
+    return {"Authorization": token, "Content-Type": "application/webhook+json"}
+
+
+async def post(api: Api, body: bytes, signed: bytes | None = None) -> int:
+    headers = signature(body if signed is None else signed)
     async with api.http.post("/livekit/webhook", data=body, headers=headers) as answer:
         return answer.status
 
@@ -39,6 +44,13 @@ async def test_webhook_reports_a_join_and_other_rooms_are_ignored(api: Api) -> N
     assert api.parts.store.get(session_id).services[0].ready_by == "join"
     large = "x" * 500_000
     assert await post(api, webhook("demo", identity="somebody", sid="PA_2", metadata=large)) == 200
+
+
+async def test_webhook_may_be_longer_than_other_bodies(api: Api) -> None:
+    body = webhook("demo", metadata="x" * 1024 * 1024)
+    headers = signature(body)
+    async with api.http.post("/livekit/webhook", data=BytesIO(body), headers=headers) as answer:
+        assert (answer.status, (await answer.json())["detail"]) == (413, "the body may have at most 1048576 bytes")
 
 
 async def test_webhook_with_an_altered_body_is_401(api: Api) -> None:

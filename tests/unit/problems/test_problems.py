@@ -87,7 +87,7 @@ def failed(reason_at: float = given.START + 31) -> Any:
         (errors.KeysUnavailable(), 503, "keys_unavailable"),
         (errors.SessionOver(*state_of(failed())), 409, "session_over"),
         (errors.ServiceOut(given.JOINS.service_id, given.JOINS.state), 409, "service_out"),
-        (web.HTTPRequestEntityTooLarge(1, 2), 413, "body_too_large"),
+        (errors.BodyTooLarge(1), 413, "body_too_large"),
         (errors.UnsupportedBody("text/plain"), 415, "unsupported_media_type"),
         (web.HTTPExpectationFailed(), 417, "expectation_failed"),
         (Invalid([FieldError("a", "b")]), 422, "invalid"),
