@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from manager_agent.redis.connection import RedisAway
 from manager_agent.tasks import Tasks
@@ -27,6 +28,18 @@ class Announcements:
 
     async def aclose(self) -> None:
         await self._tasks.aclose(LAST_SECONDS)
+
+    @contextmanager
+    def beginning(self, command: Command, *, name: str, kept_for: int) -> Iterator[None]:
+        """Inside, one is announced. If that fails it is ended, unless it certainly was not announced: while Redis
+        refuses writes, each request would leave a task behind that tries for as long. The arguments are those of
+        `end`."""
+        try:
+            yield
+        except (RedisAway, asyncio.CancelledError) as error:
+            if not isinstance(error, RedisAway) or error.is_uncertain:
+                self.end(command, name=name, kept_for=kept_for)
+            raise
 
     def end(self, command: Command, *, name: str, kept_for: int) -> None:
         """End one once what this replica has recorded is committed, so that others find that. `command` does it in

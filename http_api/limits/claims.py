@@ -10,7 +10,6 @@ the claim of its request is there (`guard_of`).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,7 +21,7 @@ from http_api.errors import IdempotencyConflict, IdempotencyKeyReused
 from http_api.limits.announcements import Announcements
 from http_api.limits.idempotency_store import IdempotencyScope
 from http_api.limits.key_marks import MARK, KeyMark
-from manager_agent.redis.connection import RedisAway, RedisConnection
+from manager_agent.redis.connection import RedisConnection
 from manager_agent.redis.script import load_script
 from manager_agent.session.session import Session
 from manager_agent.store.session_scripts import Guard
@@ -66,14 +65,11 @@ class IdempotencyClaims:
         IdempotencyKeyReused, RedisAway."""
         value = f"{self._replica_id} {fingerprint.hex()} {next(self._numbers)}"  # unlike a claim that is being ended
         claim = Claim(self._connection.keys.claim(scope.digest), value)
-        try:
+        with self._announcements.beginning(partial(self._end, claim), name="end claim", kept_for=KEPT_FOR):
             found = await self._connection.call("SET", claim.key, claim.value, "NX", "GET", "PX", KEPT_FOR)
             while found is not None:
                 self._refuse(found.decode(), fingerprint)
                 found = await self._swap(claim.key, found, claim.value)
-        except (RedisAway, asyncio.CancelledError):
-            self.end(claim)  # the command may have been carried out
-            raise
         return claim
 
     def guard(self, mark: KeyMark, claim: Claim) -> None:

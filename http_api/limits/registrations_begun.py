@@ -62,12 +62,13 @@ class RegistrationsBegun:
         are under way; all that ended before are known here by then. Raises RedisAway."""
         begun = Begun(service.service_id, service.owner, service.agent_name)
         member = json.dumps([self._replica_id, next(self._numbers), *begun])
-        try:
+        ended = partial(self._connection.call, "ZREM", self._key, member)
+        with self._announcements.beginning(ended, name="end registration", kept_for=KEPT_FOR):
             others = await self._connection.run(BEGIN, [self._key], [member, KEPT_FOR])
+        try:
             await self._caught_up()
             yield [Begun(*json.loads(other)[2:]) for other in others]
         finally:
-            ended = partial(self._connection.call, "ZREM", self._key, member)
             self._announcements.end(ended, name="end registration", kept_for=KEPT_FOR)
 
 
