@@ -35,7 +35,7 @@ BENCHMARKS = (
     ListedBenchmark("recovery", 2),
     ListedBenchmark("room_growth", 3),
     ListedBenchmark("store_growth", 1, is_short=True),
-    ListedBenchmark("request_growth", 1.5),
+    ListedBenchmark("request_growth", 3.5),
     ListedBenchmark("dashboard", 1),
     ListedBenchmark("replacement", 0.5),
     ListedBenchmark("feed", 0.2, is_short=True),

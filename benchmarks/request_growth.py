@@ -21,8 +21,8 @@ from benchmarks.filled_api import an_api
 from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
 
 SIZES, QUICK_SIZES = (1_000, 10_000, 100_000), (10, 20)
-ROUNDS, QUICK_ROUNDS = 5, 1
-SECONDS, QUICK_SECONDS = 0.5, 0.1
+ROUNDS, QUICK_ROUNDS = 15, 1
+SECONDS, QUICK_SECONDS = 0.25, 0.1
 CLIENTS = 4
 FLAT = Goal(of=Compared.RATIO, most=1.2)
 ONE = f"ses_{0:026}"
