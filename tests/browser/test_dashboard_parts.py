@@ -174,6 +174,17 @@ async def test_durations_are_formatted_with_fitting_precision(run: Run) -> None:
     assert await run("times.js", "given.ms.map(page.duration)", ms=list(told)) == list(told.values())
 
 
+async def test_instants_are_formatted_as_local_time(run: Run) -> None:
+    script = """((at) => [page.timeOfDay(at), page.timeOfDay(at, true), page.instant(at)])(
+      new Date(2026, 2, 4, 9, 5, 7, 42).getTime())"""
+    assert await run("times.js", script) == ["09:05:07", "09:05:07.042", "2026-03-04 09:05:07.042"]
+
+
+async def test_counts_are_formatted_in_groups(run: Run) -> None:
+    told = {0: "0", 999: "999", 1_000: "1,000", 12_345_678: "12,345,678"}
+    assert await run("words.js", "given.counts.map(page.number)", counts=list(told)) == list(told.values())
+
+
 async def test_url_hash_selects_a_view(run: Run) -> None:
     routes = {
         "": ["sessions", None], "#/services": ["services", None], "#/start": ["start", None],

@@ -3,7 +3,7 @@ import { html, useEffect, useState } from "./preact.js";
 import { Mark, State } from "./marks.js";
 import { SERVICES, SESSIONS, START, sessionAt } from "./routes.js";
 import { read, span, timeOfDay, useNow } from "./times.js";
-import { DEPENDENCIES, DEPENDENCY_STATES, SESSION_STATES, STATE_MEANS, inWords } from "./words.js";
+import { DEPENDENCIES, DEPENDENCY_STATES, SESSION_STATES, STATE_MEANS, inWords, number } from "./words.js";
 
 const VIEWS = [["sessions", SESSIONS, "Sessions"], ["services", SERVICES, "Services"], ["start", START, "Start"]];
 const MEANS = {
@@ -48,7 +48,7 @@ const Counts = ({ counts }) => html`
     ${SESSION_STATES.map((state) => html`
       <li key=${state} class=${counts[state] ? "" : "is-none"} title=${STATE_MEANS[state]}>
         <${State} state=${state}>
-          <span class="number">${counts[state].toLocaleString("en")}</span> <span class="word">${state}</span>
+          <span class="number">${number(counts[state])}</span> <span class="word">${state}</span>
         </${State}>
       </li>`)}
   </ul>`;

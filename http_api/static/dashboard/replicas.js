@@ -1,6 +1,7 @@
 // The replicas that serve the deployment together: their state, and the sessions for which each acts.
 import { html } from "./preact.js";
 import { State } from "./marks.js";
+import { number } from "./words.js";
 
 export function ReplicaList({ world }) {
   const replicas = world.health?.replicas ?? [];
@@ -35,7 +36,7 @@ const Replica = ({ replica: { name, id, leads, draining, sessions, version }, mo
     <td data-name="Sessions">
       <span class="meter">
         <span class="meter-bar"><span style=${{ width: `${Math.round((100 * sessions) / most)}%` }}></span></span>
-        <span class="number">${sessions.toLocaleString("en")}</span>
+        <span class="number">${number(sessions)}</span>
       </span>
     </td>
     <td data-name="Version"><code>${version}</code></td>

@@ -2,6 +2,7 @@
 // keys move; the focused row stays in the document when scrolled out of view. Added and removed rows do not move the
 // visible ones.
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./preact.js";
+import { number } from "./words.js";
 
 const MORE = 6; // extra rows beyond each edge, for fast scrolling
 
@@ -93,7 +94,7 @@ export function Rows({ items, keyOf, height, row, current, label }) {
   return html`
     <div class="frame">
       ${fresh > 0 && html`
-        <button class="small fresh" onClick=${toTheTop}>↑ ${fresh.toLocaleString("en")} new</button>`}
+        <button class="small fresh" onClick=${toTheTop}>↑ ${number(fresh)} new</button>`}
       <div class="rows" ref=${box} onScroll=${scrolled} onKeyDown=${pressed}>
         <ul aria-label=${label} style=${{ height: `${items.length * height}px` }}>
           ${[...shown].filter((i) => i < items.length).sort((a, b) => a - b).map((i) => {

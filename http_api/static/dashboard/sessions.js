@@ -7,7 +7,7 @@ import { sessionAt, START } from "./routes.js";
 import { Rows } from "./rows.js";
 import { instant, read, span, useNow } from "./times.js";
 import {
-  OVER, SESSION_STATES, STATE_MEANS, WHY_NOT_READY, WHY_OVER, capital, inWords, nameOf, plural,
+  OVER, SESSION_STATES, STATE_MEANS, WHY_NOT_READY, WHY_OVER, capital, inWords, nameOf, number, plural,
 } from "./words.js";
 
 const ROW_HEIGHT = 58;
@@ -47,7 +47,7 @@ export function SessionList({ world, chosen, filter, setFilter }) {
 /** `isCut`: there may be older sessions than those in the feed's snapshot. */
 function countOf(found, all, isCut) {
   const those = `${isCut ? "the newest " : ""}${plural(all, "session")}`;
-  return found === all ? those : `${found.toLocaleString("en")} of ${those}`;
+  return found === all ? those : `${number(found)} of ${those}`;
 }
 
 function Filter({ counts, filter, setFilter }) {
@@ -66,7 +66,7 @@ function Filter({ counts, filter, setFilter }) {
         ${SESSION_STATES.map((state) => html`
           <button class="chip" key=${state} aria-pressed=${filter.states.has(state) ? "true" : "false"}
             title=${STATE_MEANS[state]} onClick=${() => toggle(state)}>
-            <${Mark} state=${state} />${state} <span class="number">${counts[state].toLocaleString("en")}</span>
+            <${Mark} state=${state} />${state} <span class="number">${number(counts[state])}</span>
           </button>`)}
       </div>
     </div>`;

@@ -81,6 +81,9 @@ export function list(words) {
   return words.length < 2 ? words.join("") : `${words.slice(0, -1).join(", ")} and ${words.at(-1)}`;
 }
 
-export const plural = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+/** A whole number, as 12,345. Written out by hand: Intl is slow, and the counts are shown again at each change. */
+export const number = (count) => String(count).replace(/\B(?=(\d{3})+$)/g, ",");
+
+export const plural = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
 
 export const capital = (text) => text[0].toUpperCase() + text.slice(1);
