@@ -67,9 +67,8 @@ ReadAnew = Callable[[], Awaitable[None]]
 class ChangeLog:
     """One per process. Subscribe, then start."""
 
-    def __init__(self, connection: RedisConnection, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, connection: RedisConnection) -> None:
         self._connection = connection
-        self._clock = clock
         self._appliers: dict[str, list[Apply]] = {}
         self._readers_anew: list[ReadAnew] = []
         self._epoch = ""
@@ -82,7 +81,7 @@ class ChangeLog:
         self._reader: asyncio.Task[None] | None = None
         self._is_closing = False
         self._is_level = False
-        self._level_at = clock()
+        self._level_at = time.monotonic()
 
     def subscribe(self, kind: str, apply: Apply, read_anew: ReadAnew) -> None:
         """`apply` gets each change of this kind, in order; one may come again, so it changes nothing the second time.
@@ -111,7 +110,7 @@ class ChangeLog:
     @property
     def lag(self) -> float:
         """For how many seconds changes may have been missing here; 0 when all that is known of was applied."""
-        return 0.0 if self._is_level else self._clock() - self._level_at
+        return 0.0 if self._is_level else time.monotonic() - self._level_at
 
     async def caught_up(self) -> None:
         """Return when everything is applied that was in Redis when this was called. Raises RedisAway, also after 2 s.
@@ -179,7 +178,7 @@ class ChangeLog:
                 break
             target = target or answer.last
             await self._apply(answer.entries)
-        self._is_level, self._level_at = True, self._clock()
+        self._is_level, self._level_at = True, time.monotonic()
 
     async def _answer(self) -> _Changes:
         args = (self._epoch, self.position, BATCH, token_hex(8))

@@ -61,8 +61,6 @@ class RedisConnection:
         self.keys = Keys(deployment)
         self.why_away: str | None = "Redis was not asked yet"
         """Why Redis can't be reached or serves nothing, as far as is known; None if it serves. Has no secrets."""
-        self.back_since = math.inf
-        """Monotonic time since when it serves without interruption. inf while it is away."""
         self._is_away_logged = False
         self.refusals = Refusals(url.redacted)
         """What it refuses although it serves."""
@@ -204,19 +202,15 @@ class RedisConnection:
     def _succeeded(self) -> None:
         if self.is_away:
             self.why_away = None
-            self.back_since = time.monotonic()
             if self._is_away_logged:
                 self._is_away_logged = False
                 log.info("redis_back", redis=self.url.redacted)
 
     def _failed(self, away: RedisAway) -> None:
         if away.code in REFUSING:
-            if REFUSING[away.code]:  # reading may go on, so that the failure and the recovery are no two moments
-                self.back_since = time.monotonic()
             self.refusals.refused(away.code)
             return
         self.why_away = away.reason
-        self.back_since = math.inf
         if not self._is_away_logged:
             self._is_away_logged = True
             log.warning("redis_away", redis=self.url.redacted, reason=away.reason)

@@ -26,8 +26,8 @@ AWAY = frozenset(
     }
 )
 """The codes of answers that are about the state of Redis, or about what it lets us do, not about the command."""
-REFUSING = {"OOM": False, "NOPERM": False, "MISCONF": True, "NOREPLICAS": True}
-"""Those of a Redis that may still carry out other commands -> whether it takes no writes at all."""
+REFUSING = frozenset({"OOM", "NOPERM", "MISCONF", "NOREPLICAS"})
+"""Those of a Redis that may still carry out other commands."""
 SHOWN = 300
 """Characters of an answer."""
 

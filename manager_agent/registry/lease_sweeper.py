@@ -12,14 +12,12 @@ from manager_agent.tasks import Tasks
 log = structlog.get_logger()
 
 CHECK_INTERVAL = 1.0
+"""Seconds."""
 
 
 class LeaseSweeper:
-    """Checks the leases every `interval` seconds."""
-
-    def __init__(self, registry: Registry, interval: float = CHECK_INTERVAL) -> None:
-        self._registry, self._interval = registry, interval
-        self._tasks = Tasks()
+    def __init__(self, registry: Registry) -> None:
+        self._registry, self._tasks = registry, Tasks()
 
     async def start(self) -> None:
         self._tasks.spawn(self._run(), name="lease sweeper")
@@ -33,4 +31,4 @@ class LeaseSweeper:
                 self._registry.refresh()
             except Exception:
                 log.exception("reaper_fault")
-            await asyncio.sleep(self._interval)
+            await asyncio.sleep(CHECK_INTERVAL)

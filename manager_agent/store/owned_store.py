@@ -13,7 +13,7 @@ from manager_agent.not_acting import NotActing
 from manager_agent.session.events import Event
 from manager_agent.session.session import Session
 from manager_agent.store.forwarding_store import ForwardingStore
-from manager_agent.store.store import Change, Store, UnknownSession
+from manager_agent.store.store import Change, Store
 from manager_agent.store.stored_session import Ownership
 
 NOT_OWNER = "another replica acts for this session"
@@ -33,13 +33,6 @@ class OwnedStore(ForwardingStore):
     def __init__(self, store: OwnableStore, session_id: str, ownership: Ownership) -> None:
         super().__init__(store)
         self._owners, self._session_id, self._ownership = store, session_id, ownership
-
-    @property
-    def is_owner(self) -> bool:
-        try:
-            return self._owners.ownership(self._session_id) == self._ownership
-        except UnknownSession:
-            return False
 
     def _require_owner(self, session_id: str) -> None:
         """Raises NotActing, and UnknownSession once the session is removed."""
