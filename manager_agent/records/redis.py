@@ -173,10 +173,17 @@ class RedisRecords:
             if self._away is not None:
                 await asyncio.sleep(self._retry)
                 continue
-            if self._given_up != self._pending.lost:
-                await self._put_back_what_was_given_up()
-            if self._clock() >= self._swept_at + SWEEP_INTERVAL:
-                await self._sweep()
+            try:
+                await self._tidy()
+            except Exception:  # it must not keep what is put from being written
+                log.exception("records_fault", changes=0)
+                self._swept_at = self._clock()
+
+    async def _tidy(self) -> None:
+        if self._given_up != self._pending.lost:
+            await self._put_back_what_was_given_up()
+        if self._clock() >= self._swept_at + SWEEP_INTERVAL:
+            await self._sweep()
 
     async def _write(self) -> None:
         """Write what is pending, after what is being written."""

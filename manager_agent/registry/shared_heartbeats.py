@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
+import structlog
 from pydantic import Field, TypeAdapter
 
 from manager_agent.redis.changelog import ChangeLog, Entry
@@ -19,6 +20,8 @@ from manager_agent.redis.script import load_script
 from manager_agent.registry.instances import Instance
 from manager_agent.registry.registry import Registry
 from manager_agent.tasks import Tasks
+
+log = structlog.get_logger()
 
 TELL = load_script("tell_heartbeats")
 INTERVAL = 1.0
@@ -63,7 +66,10 @@ class SharedHeartbeats:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
-            await self._append()
+            try:
+                await self._append()
+            except Exception:
+                log.exception("heartbeats_fault")
             await asyncio.sleep(self._interval)
 
     async def _append(self) -> None:

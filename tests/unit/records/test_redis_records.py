@@ -318,6 +318,21 @@ async def test_records_that_expired_are_removed_a_while_later(redis_server: Redi
         assert await a.connection.call("ZCARD", keys.record_expiries(Kind.ANSWER)) == 0
 
 
+async def test_records_are_written_although_expired_ones_can_not_be_removed(redis_server: RedisServer) -> None:
+    now = [1_000.0]
+    async with a_replica(redis_server, "a", clock=lambda: now[0]) as a:
+        await a.connection.call("SET", a.connection.keys.record_expiries(Kind.ROOM_NAME), "of another type")
+        now[0] += SWEEP_INTERVAL
+        with capture_logs() as logs:
+            a.records.put(Kind.ANSWER, "x", b"")
+            async with waiting_for("the removal to fail", lambda: logs):
+                while not logs:
+                    await asyncio.sleep(0.01)
+            a.records.put(Kind.ANSWER, "y", b"")
+            assert await a.keys() == ["x", "y"]
+        assert [one["event"] for one in logs] == ["records_fault"]
+
+
 async def test_a_listener_that_raises_keeps_no_other_from_being_told(redis_server: RedisServer) -> None:
     async with a_replica(redis_server, "a") as a, a_replica(redis_server, "b") as b:
 

@@ -7,7 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
+from structlog.testing import capture_logs
 
+from manager_agent.registry import shared_heartbeats
 from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.persistence import RegistrationKeeper
 from manager_agent.registry.registry import Registry
@@ -135,6 +137,21 @@ async def test_heartbeats_that_came_while_redis_was_away_are_told_once_it_is_bac
         third = RegistryReplica.of(own_redis_server, "c")
         async with third.running():
             await until(lambda: third.registry.list(), lambda services: services == [asr(lease_seconds=10)])
+
+
+async def test_heartbeats_that_an_error_kept_from_being_told_are_told_later(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_replicas(redis_server) as (a, b):
+        a.registry.register(asr(lease_seconds=10))
+        await a.redis.records.committed()
+        await b.up_to_date()
+        with monkeypatch.context() as patched, capture_logs() as logs:
+            patched.setattr(shared_heartbeats, "CONTENT", None)
+            a.registry.heartbeat("asr-1", load=0.5)
+            await until(lambda: [one["event"] for one in logs], lambda events: "heartbeats_fault" in events)
+        a.registry.heartbeat("asr-1")
+        await until(lambda: b.loads, lambda loads: loads == [0.5])
 
 
 @pytest.mark.parametrize("content", [b"", b"[", b"{}", b'[["asr-1",2,0]]', b'[["asr-1",0.5,-1]]', b'[["asr-1"]]'])
