@@ -84,7 +84,7 @@ class ProxyRule:
 
 @functools.cache
 def proxy_rule() -> ProxyRule:
-    """The rule of this process. Read once: room_connection.py changes the variables for the SDK's native side. Raises
+    """The rule of this process. Read once: signal_proxy.py changes the variables for the SDK's native side. Raises
     BadProxy."""
     return ProxyRule.of_environment()
 

@@ -1,8 +1,9 @@
-"""The manager agent: a livekit-agents AgentServer that takes the jobs dispatched by this deployment.
+"""The manager agent: runs the jobs of the managers that this process dispatches.
 
 The job of each room is a coroutine that watches the room (room_watcher.py). The session decides which job is in charge
 of its room: a job is begun only if the session has recorded it as that one. The process that dispatched a manager takes
-its job at once. LiveKit, which offers it later, runs it (jobs.py) if it was not taken. Decision 0040.
+its job at once. LiveKit offers it later, to the AgentServer of livekit-agents, which runs it (jobs.py) if it was not
+taken. Decision 0040.
 """
 
 from __future__ import annotations

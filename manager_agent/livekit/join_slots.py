@@ -13,7 +13,8 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 JOINS_AT_ONCE, JOINS_MAX = 8, 24
 """Joins that others wait for, and all of them. Recovery begins fewer (MANAGERS_AT_ONCE in control/manager_turns.py)."""
 HELD_MAX = 3.0
-"""Seconds. A join that takes longer mostly waits for LiveKit, and the next one may begin, up to JOINS_MAX."""
+"""Seconds. A join that takes longer mostly waits for LiveKit. The next one may begin, up to JOINS_MAX, and the room may
+be deleted."""
 YIELD_MAX = 0.2
 """Seconds that a join waits at most for new sessions, which may follow each other without end: as long as LiveKit would
 take to offer the job."""

@@ -39,7 +39,8 @@ class Keys:
         return self.of("sessions")
 
     def session(self, session_id: str) -> str:
-        """hash: b = blob, v = version, o = owner, f = fence."""
+        """hash: b = the session, v = its version, w = the write that made it, o = owner, f = fence, n = the name of its
+        room, c = the counters that it is counted in."""
         return self.of("session", session_id)
 
     def room_name(self, name: str) -> str:

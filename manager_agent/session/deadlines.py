@@ -11,7 +11,7 @@ FRUITLESS_DISPATCHES_MAX = 3
 DISPATCHES_SHARE = 1 / 3
 """...but not before this share of its ready timeout is over: on a busy machine a manager takes longer to join, and a
 longer ready timeout allows for that. A session whose room was made again waits until its deadline: LiveKit has just
-come back, and the agent has to register first."""
+come back, and may let no manager in yet."""
 
 SILENCE_MAX = 60.0
 """Seconds for which a room may be without a manager and its node silent: the node is dead, whatever LiveKit lists."""

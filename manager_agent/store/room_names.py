@@ -110,7 +110,7 @@ class RoomNames:
 
     def issued(self, room_name: str, session_id: str, owner: str, expires_at: float, *, is_recognized: bool) -> None:
         """A token for this room was given out. `is_recognized`: whether its holder is seen to belong to the session
-        (messages.py, SESSION_ATTRIBUTE) as long as it is in a room."""
+        (session/trespassers.py) as long as it is in a room."""
         self._forget_expired()
         self._reserve(session_id, RecordedName(room_name, owner, expires_at, 0.0 if is_recognized else expires_at))
         if not self._is_recorded(room_name, session_id):
