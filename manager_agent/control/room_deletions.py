@@ -10,20 +10,25 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from manager_agent.drop_oldest import drop_oldest
 from manager_agent.tasks import Tasks
+
+REMEMBERED = 10_000
+"""Deletions that are under way, or whose callers were cancelled."""
 
 
 class RoomDeletions:
     def __init__(self) -> None:
         self._tasks = Tasks()
         self._under_way: dict[str, asyncio.Task[Exception | None]] = {}
-        """By session id. One whose caller was cancelled stays."""
+        """By session id. One whose caller was cancelled stays for a while."""
 
     async def run(self, session_id: str, deletion: Coroutine[Any, Any, None]) -> None:
         """Await `deletion`, which goes on if the caller is cancelled. Raises what it raises."""
         task = self._under_way[session_id] = self._tasks.spawn(_settled(deletion), name=f"{session_id} delete room")
+        drop_oldest(self._under_way, REMEMBERED)
         error = await asyncio.shield(task)
-        del self._under_way[session_id]
+        self._under_way.pop(session_id, None)
         if error is not None:
             raise error
 

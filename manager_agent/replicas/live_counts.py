@@ -28,6 +28,8 @@ class LiveCounts:
             return
         if before is not None:
             self.by_replica[before] -= 1
+            if not self.by_replica[before]:
+                del self.by_replica[before]  # each start of a replica is another one
         if owner is None:
             self._owner_of.pop(session_id, None)
         else:
