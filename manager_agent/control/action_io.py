@@ -372,9 +372,9 @@ class ActionIO:
                     await self._backends.inviter.send_session_ended(session, service, reason)
         except InviteError as refused:
             about = {"service_id": service.service_id, "attempt": service.attempt}
-            log.warning("farewell_refused", detail=str(refused), **about)
+            log.warning("session_ended_refused", detail=str(refused), **about)
         except TooManyWaiting as dropped:
-            log.debug("farewell_dropped", detail=str(dropped), service_id=service.service_id)
+            log.debug("session_ended_dropped", detail=str(dropped), service_id=service.service_id)
 
 
 def _needs_an_answer(session: Session, now: float) -> bool:

@@ -88,7 +88,7 @@ class ControlLoop:
             except NotActing:
                 return
             except Exception:
-                log.exception("drive_fault")
+                log.exception("control_loop_fault")
                 await asyncio.sleep(PAUSE_AFTER_FAULT)
 
     def _bind_context(self, session: Session) -> None:

@@ -30,5 +30,5 @@ class LeaseSweeper:
             try:
                 self._registry.refresh()
             except Exception:
-                log.exception("reaper_fault")
+                log.exception("lease_sweep_fault")
             await asyncio.sleep(CHECK_INTERVAL)

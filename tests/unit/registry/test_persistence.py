@@ -209,4 +209,4 @@ async def test_the_lease_sweeper_keeps_checking_also_after_a_check_that_raised()
         await let_pass(3.5 * CHECK_INTERVAL)
         await sweeper.aclose()
     assert registry.refreshes == 4
-    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["reaper_fault"]
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["lease_sweep_fault"]
