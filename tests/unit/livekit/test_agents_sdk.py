@@ -11,7 +11,10 @@ from scripts.livekit_server import ROOT
 
 pytestmark = pytest.mark.unit
 
-NEVER_NEEDED = ("av", "numpy", "openai", "livekit.agents.cli", "livekit.agents.llm", "livekit.agents.voice")
+NEVER_NEEDED = (
+    "av", "livekit.agents.cli", "livekit.agents.llm", "livekit.agents.voice", "numpy", "openai", "opentelemetry",
+    "requests",
+)  # fmt: skip
 
 
 def run(script: str) -> str:
@@ -33,6 +36,13 @@ def test_the_rest_of_livekit_agents_can_be_had_later() -> None:
         "from livekit.agents.voice import Agent\n"
         "from livekit import agents\n"
         "print(agents.AgentServer is AgentServer, agents.Agent is Agent, agents.utils.codecs.AudioStreamDecoder)\n"
-        "print(agents.utils.combine_frames is agents.utils.audio.combine_frames)"
+        "print(agents.utils.combine_frames is agents.utils.audio.combine_frames)\n"
+        "print(agents.telemetry.tracer is agents.telemetry.traces.tracer)\n"
+        "print(agents.job.session_context.session_span.__module__, agents.job._BufferingHandler().level)"
     )
-    assert whole == "True True <class 'livekit.agents.utils.codecs.decoder.AudioStreamDecoder'>\nTrue"
+    assert whole.splitlines() == [
+        "True True <class 'livekit.agents.utils.codecs.decoder.AudioStreamDecoder'>",
+        "True",
+        "True",
+        "livekit.agents.telemetry.session_context 0",
+    ]
