@@ -63,7 +63,7 @@ class FeedBench:
 async def feed_bench(readers: int, ids: list[str], stack: ExitStack) -> FeedBench:
     clock = SteadyClock()
     store = MemoryStore(clock)
-    feed = FeedReaders(store, RenderedSessions(), Registry(clock, store.in_use), Upstreams((), clock), clock)
+    feed = FeedReaders(store, RenderedSessions(), Registry(clock, store.counts), Upstreams((), clock), clock)
     store.listen(feed.tell)
     asked = Session("", "", User("alice"), clock(), SERVICES, owner=DEVELOPER.name)
     for session_id in ids:

@@ -72,14 +72,20 @@ def creation_in(store: MemoryStore) -> Step:
     return create
 
 
-def choice_among(services: int) -> Step:
-    registry = Registry(SteadyClock(), lambda _: 0)
+def choice_among(services: int, types: int) -> Step:
+    """3 services are chosen for a session, which is added to the store, and removed."""
+    store = MemoryStore(SteadyClock())
+    registry, numbers = Registry(SteadyClock(), store.counts), count()
     for number in range(services):
-        registry.register(RegisteredService(f"asr-{number}", f"type {number % 10}", "http://asr.example/invite"))
-    wanted = [Requirement(type=f"type {number}") for number in range(3)]
+        registry.register(RegisteredService(f"asr-{number}", f"type {number % types}", "http://asr.example/invite"))
+    wanted = [Requirement(type=f"type {number % types}") for number in range(3)]
 
     async def choose(_: int) -> None:
-        assert len(registry.choose(wanted)) == len(wanted)
+        session_id = f"ses_new{next(numbers):023}"
+        chosen = registry.choose(wanted)
+        assert len(chosen) == len(wanted)
+        await store.add(Session(session_id, session_id, User("alice"), time.time(), chosen, owner="dev"))
+        await store.remove(session_id)
 
     return choose
 
@@ -105,7 +111,9 @@ async def measure_all(sizes: Sequence[int], service_sizes: Sequence[int], rounds
     gc.freeze()  # as the server does
     changes = {f"{size:,} sessions": change_in(store, size) for size, store in stores.items()}
     creations = {f"{size:,} sessions": creation_in(store) for size, store in stores.items()}
-    choices = {f"{size:,} services": choice_among(size) for size in service_sizes}
+    many_types, one_type = (
+        {f"{size:,} services": choice_among(size, types) for size in service_sizes} for types in (10, 1)
+    )
     figures = [
         *await measure("two changes", changes, rounds),
         *await measure("a session added and removed", creations, rounds),
@@ -113,8 +121,11 @@ async def measure_all(sizes: Sequence[int], service_sizes: Sequence[int], rounds
     return [
         FigureTable(title="CPU, by the sessions that are in the store", figures=figures),
         FigureTable(
-            title="CPU, by the services that are registered, of 10 types",
-            figures=await measure("a choice of 3 services", choices, rounds),
+            title="CPU, by the services that are registered",
+            figures=[
+                *await measure("a choice of 3 services of 10 types", many_types, rounds),
+                *await measure("a choice of 3 services of 1 type", one_type, rounds),
+            ],
         ),
     ]
 

@@ -37,11 +37,11 @@ def registry_of(
 def _empty_registry(foundation: Foundation, clock: Clock) -> Registry:
     acting, shared = foundation.acting, foundation.shared
     if shared is None:
-        return Registry(clock, foundation.store.in_use, may_reap=lambda: acting.may_act)
+        return Registry(clock, foundation.store.counts, may_reap=lambda: acting.may_act)
     connection, membership = shared.connection, shared.membership
     registry = Registry(
         clock,
-        foundation.store.in_use,
+        foundation.store.counts,
         may_reap=lambda: membership.is_leader,
         hears_all=lambda: not connection.is_away,
     )

@@ -5,10 +5,11 @@ PURE. The registry keeps one Instance per service id.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from manager_agent.registry.circuit_breaker import Breaker
+from manager_agent.registry.circuit_breaker import TRIAL_TIMEOUT, Breaker
 from manager_agent.registry.leases import Lease
 from manager_agent.registry.services import RegisteredService
 
@@ -16,6 +17,8 @@ NOMINAL_CAPACITY = 100
 """The capacity assumed for an instance without one when loads are compared. It limits nothing."""
 NO_WORKER_PAUSE = 30.0
 """Seconds for which other instances are preferred to an agent whose dispatch found no worker."""
+Rank = tuple[bool, tuple[float, float]]
+"""A sort key; less is better: whether it lacked a worker, and its load."""
 
 
 class InstanceState(StrEnum):
@@ -89,6 +92,24 @@ class Instance:
             return reserved, reserved
         since = max(0, in_flight - self.in_flight_at_report) / capacity
         return max(self.load + since, reserved), reserved
+
+    def rank(self, in_flight: int, now: float) -> Rank | None:
+        """Its rank with so many sessions in flight; None if it may get no further one, suspended or not."""
+        if self.expired(now) or self.draining or not self.has_capacity(in_flight):
+            return None
+        return self.lacked_worker(now), self.load_score(in_flight)
+
+    def changes_at(self, now: float) -> float:
+        """The next instant at which its state or rank may change although nothing happens; infinity if there is
+        none."""
+        tried_at, no_worker_at = self.breaker.tried_at, self.no_worker_at
+        instants = (
+            None if self.lease is None else self.lease.over_at,
+            self.breaker.suspended_until,
+            None if tried_at is None else tried_at + TRIAL_TIMEOUT,
+            None if no_worker_at is None else no_worker_at + NO_WORKER_PAUSE,
+        )
+        return min((at for at in instants if at is not None and at > now), default=math.inf)
 
     def after_heartbeat(self, now: float, *, load: float | None, draining: bool | None, in_flight: int) -> Instance:
         """The instance after a heartbeat. None leaves a value unchanged."""

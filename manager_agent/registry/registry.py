@@ -1,6 +1,7 @@
 """The registered services of this process: registration, heartbeats, selection, failures, removal.
 
-It holds the state; instances.py, leases.py and circuit_breaker.py compute its changes, selection.py selects instances.
+It holds the state; instances.py, leases.py and circuit_breaker.py compute its changes, service_index.py keeps the
+instances in order, selection.py selects from them.
 Every call first checks the leases: expired services are marked, long expired ones reaped. Other replicas tell of their
 registrations (shared_registrations.py) and heartbeats (shared_heartbeats.py); failures are counted by each for itself.
 """
@@ -19,6 +20,7 @@ from manager_agent.registry.circuit_breaker import Breaker
 from manager_agent.registry.instances import Instance, registered
 from manager_agent.registry.leases import ABSENCE_MIN, EXPIRED_KEPT, checked, next_due
 from manager_agent.registry.selection import InstanceStatus, Selection
+from manager_agent.registry.service_index import LiveUses, ServiceIndex
 from manager_agent.registry.services import OtherInstance, RegisteredService, StaticService, UnknownService
 from manager_agent.session.attempt import Attempt, InstanceRef
 from manager_agent.session.required_service import RequiredService, Requirement
@@ -30,18 +32,19 @@ class Registry:
     def __init__(
         self,
         clock: Clock,
-        in_use: Callable[[str], int],
+        uses: LiveUses,
         chance: random.Random | None = None,
         *,
         may_reap: Callable[[], bool] = lambda: True,
         hears_all: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`in_use`: how many live sessions use a service id. `chance` decides between equal instances. `may_reap`:
+        """`uses`: how many live sessions use each service. `chance` decides between equal instances. `may_reap`:
         whether this process removes services and says that they expired; another one of the deployment may.
         `hears_all`: whether it learns of all heartbeats at the moment; leases stand still while it does not."""
-        self._clock, self._in_use, self._may_reap, self._hears_all = clock, in_use, may_reap, hears_all
+        self._clock, self._may_reap, self._hears_all = clock, may_reap, hears_all
         self._chance = chance or random.Random()
-        self._instances: dict[str, Instance] = {}
+        self._index = ServiceIndex(uses)
+        self._instances = self._index.instances
         self._checked_at = self._due = clock()
         self._reaps_from = -math.inf
         self._keep: Callable[[str, Instance | None], None] = lambda _service_id, _instance: None
@@ -88,7 +91,7 @@ class Registry:
         """
         now = self.refresh().now
         before = self._find(service_id, endpoint)
-        after = before.after_heartbeat(now, load=load, draining=draining, in_flight=self._in_use(service_id))
+        after = before.after_heartbeat(now, load=load, draining=draining, in_flight=self._index.in_use(service_id))
         self._put(after)
         if after.draining is not before.draining:
             log.info("service_draining" if after.draining else "service_not_draining", service_id=service_id)
@@ -158,7 +161,7 @@ class Registry:
         """Another replica has removed this service. A static one stays."""
         here = self._instances.get(service_id)
         if here is not None and not here.service.static:
-            del self._instances[service_id]
+            self._index.remove(service_id)
 
     def get(self, service_id: str) -> RegisteredService:
         """Raises UnknownService."""
@@ -221,7 +224,8 @@ class Registry:
     def assign(self, service_id: str) -> RegisteredService:
         """Record that a service gets a session, which is its trial if one is due."""
         instance = self._instances[service_id]
-        self._put(replace(instance, breaker=instance.breaker.chosen(self._clock())))
+        if (breaker := instance.breaker.chosen(self._clock())) is not instance.breaker:
+            self._put(replace(instance, breaker=breaker))
         return instance.service
 
     def report_success(self, ref: InstanceRef) -> None:
@@ -264,7 +268,8 @@ class Registry:
             before = now
         if now >= self._due or now - before > ABSENCE_MIN:
             self._check_leases(before, now)
-        return Selection(self._instances, self._in_use, now)
+        self._index.advance(now)
+        return Selection(self._index, now)
 
     def _stand_still(self, before: float, now: float) -> None:
         for instance in list(self._instances.values()):
@@ -285,7 +290,8 @@ class Registry:
                 log.info("service_reaped", service_id=key)
                 self._delete(key)
                 continue
-            self._put(replace(self._instances[key], lease=running[key]))
+            if running[key] is not lease:
+                self._put(replace(self._instances[key], lease=running[key]))
             if now >= running[key].over_at and self._may_reap():
                 log.warning("service_expired", service_id=key, lease_seconds=lease.seconds)
         held = [key for key, lease in running.items() if lease.held and not leases[key].held]
@@ -294,12 +300,12 @@ class Registry:
         self._due = min(next_due({**leases, **running}.values(), now), withheld)
 
     def _put(self, instance: Instance) -> None:
-        self._instances[instance.service.service_id] = instance
+        self._index.put(instance)
         if instance.lease is not None:
             self._due = min(self._due, instance.lease.over_at)
 
     def _delete(self, service_id: str) -> None:
-        del self._instances[service_id]
+        self._index.remove(service_id)
         self._keep(service_id, None)
 
     def _find(self, service_id: str, endpoint: str | None = None) -> Instance:

@@ -6,19 +6,18 @@ PURE: the time and the random generator that decides between equal instances are
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from itertools import islice
 
 from manager_agent.registry.instances import Instance, InstanceState
 from manager_agent.registry.matching import assign, by_importance
+from manager_agent.registry.ranking import Ranking, best_first
+from manager_agent.registry.service_index import ServiceIndex
 from manager_agent.registry.services import NotAvailable, RegisteredService, Unmet
 from manager_agent.session.attempt import InstanceRef, ServiceReason
 from manager_agent.session.required_service import RequiredService, Requirement
 
-Rank = tuple[bool, tuple[float, float]]
-"""A sort key; less is better: whether it lacked a worker, and its load."""
 ADMITTING = frozenset({InstanceState.HEALTHY, InstanceState.NO_WORKER})
 """The states in which an instance may get sessions."""
 
@@ -37,30 +36,22 @@ class InstanceStatus:
         return self.instance.service
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Selection:
     """Valid until an instance changes."""
 
-    instances: Mapping[str, Instance]
-    in_use: Callable[[str], int]
-    """How many live sessions use a service id."""
+    index: ServiceIndex
+    """Advanced to `now`."""
     now: float
-
-    @cached_property
-    def _reliable(self) -> Counter[tuple[str, str | None]]:
-        """The number of reliable instances by type and by whose sessions they serve (None: everyone's). Counted once:
-        a search for each of a caller's hundreds of failing services would keep everyone waiting for seconds."""
-        return Counter(_scope(one.service) for one in self.instances.values() if one.is_reliable(self.now))
 
     def status(self, instance: Instance) -> InstanceStatus:
         last = not instance.breaker.closed and self.is_last(instance)
-        return InstanceStatus(instance, instance.state(self.now, last=last), self.in_use(instance.service.service_id))
+        in_flight = self.index.in_use(instance.service.service_id)
+        return InstanceStatus(instance, instance.state(self.now, last=last), in_flight)
 
     def is_last(self, instance: Instance) -> bool:
         """Whether no other instance is reliable that every session which may use it may use instead."""
-        type, owner = _scope(instance.service)
-        others = self._reliable[type, None] + (self._reliable[type, owner] if owner is not None else 0)
-        return others == int(instance.is_reliable(self.now))
+        return self.index.is_last(instance)
 
     def pick(
         self, requirements: Sequence[Requirement], chance: random.Random, *, owner: str, full: Collection[str] = ()
@@ -71,12 +62,10 @@ class Selection:
 
         Raises NotAvailable, which names every unmet mandatory requirement.
         """
-        serving = self._serving(owner)
-        admitting = self._admitting([one for one in serving if one.service.service_id not in full])
-        offers = [self._offers(one, admitting, chance) for one in requirements]
+        offers = [self._first_offers(one, len(requirements), chance, owner, full) for one in requirements]
         assigned = assign(offers, by_importance(requirements))
         unmet = [
-            Unmet(requirement, _why_none(requirement, assigned, serving))
+            Unmet(requirement, self._why_none(requirement, assigned, owner))
             for requirement, service_id in zip(requirements, assigned, strict=True)
             if service_id is None and not requirement.optional
         ]
@@ -84,31 +73,12 @@ class Selection:
             raise NotAvailable(requirements, unmet)
         return assigned
 
-    def _serving(self, owner: str) -> list[Instance]:
-        """The instances that this caller's sessions may use."""
-        return [one for one in self.instances.values() if one.service.serves(owner)]
-
-    def _admitting(self, instances: Collection[Instance], holder: str | None = None) -> list[tuple[Instance, Rank]]:
-        """Those of the instances that may get a session now, each with its rank. `holder` is in the session already and
-        needs no additional capacity."""
-        found = list[tuple[Instance, Rank]]()
-        for instance in instances:
-            status = self.status(instance)
-            in_flight = status.in_flight - (instance.service.service_id == holder)
-            if status.state in ADMITTING and instance.has_capacity(in_flight):
-                found.append((instance, (instance.lacked_worker(self.now), instance.load_score(in_flight))))
-        return found
-
-    @staticmethod
-    def _offers(
-        requirement: Requirement, admitting: Sequence[tuple[Instance, Rank]], chance: random.Random
+    def _first_offers(
+        self, requirement: Requirement, count: int, chance: random.Random, owner: str, full: Collection[str]
     ) -> list[str]:
-        """The ids of the services that may be invited, least loaded first, equal ones in random order, and last those
-        without a worker."""
-        meeting = ((rank, one.service) for one, rank in admitting if one.service.meets(requirement))
-        return [
-            service_id for *_, service_id in sorted((rank, chance.random(), one.service_id) for rank, one in meeting)
-        ]
+        """As many as there are requirements decide: the others can hold all but one of them."""
+        offers = (one for one in self.offers(requirement, chance, owner) if one not in full)
+        return list(islice(offers, count))
 
     def another(
         self,
@@ -125,26 +95,47 @@ class Selection:
         by id can only get the same service again. `others`: ids used by the session's other entries; `excluded`:
         instances that must not be invited now.
         """
-        candidates = [
-            one
-            for one in self._serving(owner)
-            if one.service.service_id not in others and one.service.meets(service.requirement)
-        ]
-        offers = self._offers(service.requirement, self._admitting(candidates, service.service_id), chance)
-        found = [self.instances[service_id].service for service_id in offers]
-        free = [one for one in found if one.ref not in excluded]
         last_tried = {ref: nth for nth, ref in enumerate(service.tried)}
-        return min(free, key=lambda one: last_tried.get(one.ref, -1), default=None)
+        tried = list[RegisteredService]()
+        for service_id in self.offers(service.requirement, chance, owner, holder=service.service_id):
+            one = self.index.instances[service_id].service
+            if service_id in others or one.ref in excluded:
+                continue
+            if one.ref not in last_tried:
+                return one
+            tried.append(one)
+        return min(tried, key=lambda one: last_tried[one.ref], default=None)
 
+    def offers(
+        self, requirement: Requirement, chance: random.Random, owner: str, holder: str | None = None
+    ) -> Iterator[str]:
+        """The ids of the services that may be invited, least loaded first, equal ones in random order, and last those
+        without a worker. `holder` is in the session already and needs no additional capacity; it may come twice."""
+        if requirement.service_id is not None:
+            rankings = [self._ranking_of(requirement.service_id, owner, holder)]
+        else:
+            rankings = list(self.index.rankings(requirement.type, owner))
+            if holder is not None:  # comes before its place with one session more
+                rankings.append(self._ranking_of(holder, owner, holder))
+        found, instances = best_first(rankings, chance), self.index.instances
+        if holder is None and not requirement.labels:
+            return found
+        return (one for one in found if instances[one].service.meets(requirement))
 
-def _scope(service: RegisteredService) -> tuple[str, str | None]:
-    """Its type, and the only caller that it serves, if it does not serve everyone."""
-    return service.type, None if service.is_for_all else service.owner
+    def _ranking_of(self, service_id: str, owner: str, holder: str | None) -> Ranking:
+        """Of this service alone; empty if it may not be invited."""
+        ranking, instance = Ranking(), self.index.instances.get(service_id)
+        if instance is not None and instance.service.serves(owner):
+            status = self.status(instance)
+            if status.state in ADMITTING:
+                in_flight = status.in_flight - (service_id == holder)
+                ranking.put(service_id, instance.rank(in_flight, self.now))
+        return ranking
 
-
-def _why_none(
-    requirement: Requirement, assigned: Collection[str | None], serving: Collection[Instance]
-) -> ServiceReason:
-    """`no_capacity` if another service that serves the caller meets the requirement but can't be invited now."""
-    exists = any(one.service.meets(requirement) and one.service.service_id not in assigned for one in serving)
-    return ServiceReason.NO_CAPACITY if exists else ServiceReason.NOT_REGISTERED
+    def _why_none(self, requirement: Requirement, assigned: Collection[str | None], owner: str) -> ServiceReason:
+        """`no_capacity` if another service that serves the caller meets the requirement but can't be invited now."""
+        instances, asked = self.index.instances, requirement.service_id
+        ids = self.index.ids(requirement.type, owner) if asked is None else instances.keys() & {asked}
+        serving = (instances[one].service for one in ids if one not in assigned)
+        exists = any(one.serves(owner) and one.meets(requirement) for one in serving)
+        return ServiceReason.NO_CAPACITY if exists else ServiceReason.NOT_REGISTERED

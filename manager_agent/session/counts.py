@@ -4,6 +4,7 @@ is needed. PURE."""
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from manager_agent.session.session import Session, SessionState
 
@@ -15,6 +16,7 @@ class SessionCounts:
         self._by_owner: Counter[str] = Counter()
         self._by_service: Counter[str] = Counter()
         self._making_by_owner: Counter[str] = Counter()
+        self._listeners: list[Callable[[str], None]] = []
         self.live = 0
         self.in_making = 0
         """Live sessions whose room is not created yet."""
@@ -29,30 +31,41 @@ class SessionCounts:
         """The number of live sessions that have reserved this service: from its selection until the session is over."""
         return self._by_service[service_id]
 
-    def enter(self, session: Session) -> None:
-        self.by_state[session.state] += bool(session.owner)
-        if not session.over:
-            self.live += 1
-            self._by_owner[session.owner] += 1
-            self._by_service.update(service.service_id for service in session.services)
-            if session.room.created_at is None:
-                self.in_making += 1
-                self._making_by_owner[session.owner] += 1
+    def listen(self, listener: Callable[[str], None]) -> None:
+        """Tell `listener` the id of each service whose `in_use` changes, or may do so. It reads the number later."""
+        self._listeners.append(listener)
 
-    def leave(self, session: Session) -> None:
-        """Undo what `enter` counted for this state of the session."""
-        self.by_state[session.state] -= bool(session.owner)
-        if not session.over:
-            self.live -= 1
-            _subtract(self._by_owner, session.owner)
-            for service in session.services:
-                _subtract(self._by_service, service.service_id)
-            if session.room.created_at is None:
-                self.in_making -= 1
-                _subtract(self._making_by_owner, session.owner)
+    def count(self, before: Session | None, after: Session | None) -> None:
+        """Count a session as it is after a change, instead of as it was before; None: there was none, or is none."""
+        if before is not None and after is not None and _counted(before) == _counted(after):
+            return
+        if before is not None:
+            self._add(before, -1)
+        if after is not None:
+            self._add(after, 1)
+
+    def _add(self, session: Session, number: int) -> None:
+        self.by_state[session.state] += number * bool(session.owner)
+        if session.over:
+            return
+        self.live += number
+        _add(self._by_owner, session.owner, number)
+        for service in session.services:
+            _add(self._by_service, service.service_id, number)
+            for listener in self._listeners:
+                listener(service.service_id)
+        if session.room.created_at is None:
+            self.in_making += number
+            _add(self._making_by_owner, session.owner, number)
 
 
-def _subtract(counts: Counter[str], name: str) -> None:
-    counts[name] -= 1
+def _counted(session: Session) -> tuple[object, ...]:
+    """All that the counts depend on."""
+    services = [service.service_id for service in session.services]
+    return session.state, session.over, session.owner, session.room.created_at is None, services
+
+
+def _add(counts: Counter[str], name: str, number: int) -> None:
+    counts[name] += number
     if not counts[name]:
         del counts[name]  # otherwise unused names would accumulate

@@ -64,6 +64,3 @@ class ForwardingStore:
 
     def newest(self, before: str | None = None) -> Iterator[Session]:
         return self._store.newest(before)
-
-    def in_use(self, service_id: str) -> int:
-        return self._store.in_use(service_id)

@@ -63,12 +63,10 @@ class Mirror:
         """Keep the session of a change, remove it if the change says so, and tell the listeners. `has_name`: whether a
         new session is the last to have its room name."""
         session, before = change.after, self._sessions.get(change.session_id)
-        if before is not None:
-            self.counts.leave(before)
+        self.counts.count(before, session)
         if session is None:
             self._remove(change.session)
         else:
-            self.counts.enter(session)
             if session.is_cleaned_up and not (before and before.is_cleaned_up):
                 self._ended.add(session.owner, session.session_id)
             self._sessions[session.session_id] = session

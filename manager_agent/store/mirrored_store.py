@@ -47,8 +47,5 @@ class MirroredStore:
     def newest(self, before: str | None = None) -> Iterator[Session]:
         return self._mirror.newest(before)
 
-    def in_use(self, service_id: str) -> int:
-        return self._mirror.counts.in_use(service_id)
-
     async def wait_for(self, session_id: str, wanted: Callable[[Session], bool]) -> Session:
         return await self._mirror.wait_for(session_id, wanted)

@@ -24,15 +24,14 @@ class MutatedPart(NamedTuple):
 
 
 REGISTRY, LIMITS = "manager_agent/registry", "http_api/limits"
+CHOOSING = ("instances", "matching", "ranking", "selection", "service_index")
+PURE_OF_REGISTRY = ("circuit_breaker", "due_times", "leases", *CHOOSING)
 # Only tests that start no process: a mutant's tests end at the first that fails, and would leave it behind.
 PARTS = {
     "session": MutatedPart(("manager_agent/session",), ("tests/unit/session",)),
     "registry": MutatedPart(
-        tuple(f"{REGISTRY}/{name}.py" for name in ("circuit_breaker", "instances", "leases", "matching", "selection")),
-        tuple(
-            f"tests/unit/registry/test_{name}.py"
-            for name in ("circuit_breaker", "instances", "leases", "matching", "registry", "selection", "services")
-        ),
+        tuple(f"{REGISTRY}/{name}.py" for name in PURE_OF_REGISTRY),
+        tuple(f"tests/unit/registry/test_{name}.py" for name in (*PURE_OF_REGISTRY, "registry", "services")),
     ),
     "messages": MutatedPart(("manager_agent/messages.py",), ("tests/unit/test_messages.py",)),
     "limits": MutatedPart(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,18 +18,32 @@ from manager_agent.session.required_service import Requirement
 TICK = 1.0
 
 
+class HeldSlots(Counter[str]):
+    """How many sessions hold each service, as a registry asks for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listeners: list[Callable[[str], None]] = []
+
+    def in_use(self, service_id: str) -> int:
+        return self[service_id]
+
+    def listen(self, listener: Callable[[str], None]) -> None:
+        self._listeners.append(listener)
+
+    def __setitem__(self, service_id: str, count: int) -> None:
+        super().__setitem__(service_id, count)
+        for listener in self._listeners:
+            listener(service_id)
+
+
 class RegistryScenario:
     """A registry whose time passes only here, second by second, and the slots that sessions hold."""
 
     def __init__(self, *services: RegisteredService, seed: int = 0) -> None:
         self.now, self.may_reap = 1_000.0, True
-        self.refs: Counter[str] = Counter()
-        self.registry = Registry(
-            lambda: self.now,
-            lambda service_id: self.refs[service_id],
-            random.Random(seed),
-            may_reap=lambda: self.may_reap,
-        )
+        self.refs = HeldSlots()
+        self.registry = Registry(lambda: self.now, self.refs, random.Random(seed), may_reap=lambda: self.may_reap)
         for service in services:
             self.registry.register(service)
 

@@ -55,7 +55,7 @@ class AcceptingInviter:
 
 async def test_services_are_told_the_end_after_it_is_recorded() -> None:
     store, told = MemoryStore(time.time), list[str]()
-    registry = Registry(time.time, store.in_use, random.Random(0))
+    registry = Registry(time.time, store.counts, random.Random(0))
     registry.register(asrs(1)[0])
     orchestrator = orchestrator_of(store, registry, EndingRooms(told), AcceptingInviter(told), time.time)
     services = registry.choose([Requirement("asr-1")])
@@ -93,7 +93,7 @@ class SecondInviter(AcceptingInviter):
 @in_virtual_time
 async def test_the_next_attempt_waits_for_its_record_and_counts_against_no_service() -> None:
     store, told, rooms = MemoryStore(now), list[str](), SlowRooms()
-    registry = Registry(now, store.in_use, random.Random(0))
+    registry = Registry(now, store.counts, random.Random(0))
     for service in asrs(2):
         registry.register(service)
     orchestrator = orchestrator_of(store, registry, rooms, SecondInviter(told), now)
@@ -125,7 +125,7 @@ class DyingRooms(NoRooms):
 async def superseded_while_deleting(rooms: DyingRooms) -> asyncio.Task[Session]:
     """A client's request to close a session, during which another process takes over and then LiveKit answers."""
     store = MemoryStore(time.time)
-    registry = Registry(time.time, store.in_use, random.Random(0))
+    registry = Registry(time.time, store.counts, random.Random(0))
     orchestrator = orchestrator_of(store, registry, rooms, AcceptingInviter([]), time.time)
     await orchestrator.open(Session("s1", "room-1", User("alice"), time.time(), ()))
     closing = asyncio.create_task(orchestrator.close("s1"))

@@ -63,7 +63,7 @@ async def test_an_instance_is_suspended_for_not_answering_and_for_nothing_else(
     why: Refusal, is_livekits: bool, state: InstanceState
 ) -> None:
     store = MemoryStore(time.time)
-    registry = Registry(time.time, store.in_use, random.Random(0))
+    registry = Registry(time.time, store.counts, random.Random(0))
     for service in asrs(2):
         registry.register(service)
     inviter = RefusingInviter(why, is_livekits=is_livekits)
@@ -97,7 +97,7 @@ async def test_service_is_invited_again_if_the_process_stood_still_during_the_in
 ) -> None:
     async with going_on() as standstill:
         store = MemoryStore(now)
-        registry = Registry(now, store.in_use, random.Random(0))
+        registry = Registry(now, store.counts, random.Random(0))
         for service in asrs(2):
             registry.register(service)
         inviter = FreezingInviter(why)
@@ -127,7 +127,7 @@ class CountedRooms(NoRooms):
 
 async def test_an_action_whose_beginning_changed_nothing_is_not_done() -> None:
     store, rooms = OvertakenStore(time.time), CountedRooms()
-    registry, inviter = Registry(time.time, store.in_use, random.Random(0)), RefusingInviter(Refusal.DECLINED)
+    registry, inviter = Registry(time.time, store.counts, random.Random(0)), RefusingInviter(Refusal.DECLINED)
     orchestrator = orchestrator_of(store, registry, rooms, inviter, time.time)
     await orchestrator.open(Session("s1", "room-1", User("alice"), time.time()))
     await store.wait_for("s1", lambda session: session.is_cleaned_up)
@@ -161,7 +161,7 @@ async def test_process_that_stood_still_looks_before_it_finds_the_user_missing(
 ) -> None:
     async with going_on() as standstill:
         store, rooms = MemoryStore(now), WatchedRooms()
-        registry = Registry(now, store.in_use, random.Random(0))
+        registry = Registry(now, store.counts, random.Random(0))
         inviter = RefusingInviter(Refusal.DECLINED)
         orchestrator = orchestrator_of(store, registry, rooms, inviter, now, standstill)
         await orchestrator.open(Session("s1", "room-1", User("alice"), now(), ()))
@@ -185,7 +185,7 @@ class DeadRooms(WatchedRooms):
 @in_virtual_time
 async def test_room_of_a_dead_node_is_closed_while_services_are_awaited() -> None:
     store, rooms = MemoryStore(now), DeadRooms()
-    registry = Registry(now, store.in_use, random.Random(0))
+    registry = Registry(now, store.counts, random.Random(0))
     for service in asrs(2):
         registry.register(service)
     orchestrator = orchestrator_of(store, registry, rooms, RefusingInviter(Refusal.DECLINED), now)
@@ -202,7 +202,7 @@ async def test_work_for_a_session_is_logged_with_the_request_that_opened_it() ->
     """As `opened_by`, not as part of it: that request is long over. A session opened without a request has none."""
     store = MemoryStore(time.time)
     store.listen(log_changes)
-    registry = Registry(time.time, store.in_use, random.Random(0))
+    registry = Registry(time.time, store.counts, random.Random(0))
     for service in asrs(2):
         registry.register(service)
     inviter = RefusingInviter(Refusal.UNREACHABLE)

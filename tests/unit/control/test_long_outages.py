@@ -106,7 +106,7 @@ class Process:
 async def process_of(lost: LostLiveKit) -> AsyncIterator[Process]:
     store, rooms, acting = MemoryStore(now), LostRooms(lost), always_acting()
     recording, missed_rooms = Recording(store), MissedRooms()
-    registry = Registry(now, store.in_use, random.Random(0))
+    registry = Registry(now, store.counts, random.Random(0))
     registry.register(asr("asr-service"))
     orchestrator = Orchestrator(
         store=store,

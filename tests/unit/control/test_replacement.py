@@ -16,6 +16,7 @@ from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import RegisteredService
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import InstanceRef, ServiceReason, ServiceState
+from manager_agent.session.counts import SessionCounts
 from manager_agent.session.events import Chosen, Event, ParticipantInfo, ReadyOn, Refusal, Signal
 from manager_agent.session.identities import Identities
 from manager_agent.session.participant import REMOVAL_PAUSE, REMOVAL_PAUSE_MAX
@@ -205,7 +206,7 @@ def test_a_session_is_ready_again_when_its_replacement_service_is() -> None:
 
 def replacer(*service_ids: str, **moved: str) -> Replacer:
     """A replacer with these services registered; `moved` ones at another endpoint than their entry says."""
-    registry = Registry(lambda: START, lambda _: 0)
+    registry = Registry(lambda: START, SessionCounts())
     for service_id in service_ids:
         registry.register(RegisteredService(service_id, "ASR", f"http://{service_id}.example/"))
     for name, endpoint in moved.items():
@@ -449,7 +450,7 @@ def test_a_late_agent_is_dispatched_again_when_half_of_the_time_is_over() -> Non
         given.a_session(given.AGENT), *given.managed(), ev.InviteStarted(START, 0, 1, 1, None, "inv_1")
     )
     session = apply(session, ev.InviteAccepted(START, 0, 1, 1))
-    registry = Registry(lambda: START, lambda _: 0)
+    registry = Registry(lambda: START, SessionCounts())
     registry.register(RegisteredService("bot-service", "BOT", None, agent_name="bot"))
     deciding, half = Replacer(registry, Identities("secret")), session.limits.ready_timeout / 2
     for seconds in (JOIN_TIMEOUT, half - 0.1):

@@ -71,7 +71,7 @@ class AwaitedRooms(DispatchedRooms):
 
 
 def orchestrated(store: MemoryStore, rooms: DispatchedRooms, jobs: TakenJobs) -> Any:
-    return orchestrator_of(store, Registry(now, store.in_use, random.Random(0)), rooms, None, now, take_job=jobs.take)
+    return orchestrator_of(store, Registry(now, store.counts, random.Random(0)), rooms, None, now, take_job=jobs.take)
 
 
 @pytest.mark.parametrize("refused", [(), (3,), (2, 4)])
@@ -115,7 +115,7 @@ async def passed_by(new_sessions: NewSessions) -> bool:
 @in_virtual_time
 async def test_joins_wait_while_a_room_is_being_made() -> None:
     store, rooms, new_sessions = MemoryStore(now), AwaitedRooms(), NewSessions()
-    registry = Registry(now, store.in_use, random.Random(0))
+    registry = Registry(now, store.counts, random.Random(0))
     orchestrator = orchestrator_of(store, registry, rooms, None, now, new_sessions=new_sessions)
     opening = asyncio.create_task(orchestrator.open(a_session()))
     await let_pass(0.1)
@@ -130,7 +130,7 @@ async def test_joins_wait_while_a_room_is_being_made() -> None:
 @in_virtual_time
 async def test_joins_do_not_wait_for_a_session_that_another_process_acts_for() -> None:
     store, new_sessions = MemoryStore(now), NewSessions()
-    registry = Registry(now, store.in_use, random.Random(0))
+    registry = Registry(now, store.counts, random.Random(0))
     orchestrator = orchestrator_of(store, registry, AwaitedRooms(), None, now, new_sessions=new_sessions)
     opening = asyncio.create_task(orchestrator.open(a_session()))
     await let_pass(0.1)
@@ -156,7 +156,7 @@ class DeletedRooms(DispatchedRooms):
 @in_virtual_time
 async def test_a_room_is_deleted_once_no_manager_of_its_session_is_joining() -> None:
     store, rooms, joins = MemoryStore(now), DeletedRooms(), JoinsUnderWay()
-    orchestrator = orchestrator_of(store, Registry(now, store.in_use, random.Random(0)), rooms, None, now, joins=joins)
+    orchestrator = orchestrator_of(store, Registry(now, store.counts, random.Random(0)), rooms, None, now, joins=joins)
     await orchestrator.open(a_session())
     with joins.of("s1"):
         await store.update("s1", ev.SessionClosed(now()))

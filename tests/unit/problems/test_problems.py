@@ -27,6 +27,7 @@ from manager_agent.registry.services import (
     UnknownService,
 )
 from manager_agent.session import events as ev
+from manager_agent.session.counts import SessionCounts
 from manager_agent.session.required_service import Requirement
 from manager_agent.store.store import RoomNameTaken, UnknownSession
 from tests.unit import sessions as given
@@ -49,7 +50,7 @@ def shown(error: BaseException) -> tuple[web.Response, dict[str, Any]]:
 
 
 def not_available() -> NotAvailable:
-    registry = Registry(lambda: given.START, lambda _: 0)
+    registry = Registry(lambda: given.START, SessionCounts())
     registry.register(RegisteredService("here", "ASR", "http://here/"))
     wanted = [Requirement("here"), Requirement("gone"), Requirement(type="TTS"), Requirement("x", optional=True)]
     with pytest.raises(NotAvailable) as caught:

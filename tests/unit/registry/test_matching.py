@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from manager_agent.registry.matching import assign, by_importance
 from manager_agent.session.required_service import Requirement
@@ -28,6 +30,14 @@ pytestmark = pytest.mark.unit
 )
 def test_as_many_requirements_as_can_be_met_are_met(offers: list[list[str]], assigned: list[str | None]) -> None:
     assert assign(offers, range(len(offers))) == assigned
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(offers=st.lists(st.permutations("abcdef").flatmap(lambda all_: st.integers(0, 6).map(lambda n: all_[:n]))))
+def test_as_many_offers_as_there_are_requirements_decide(offers: list[list[str]]) -> None:
+    """Whatever else each could have."""
+    best = [offered[: len(offers)] for offered in offers]
+    assert assign(best, range(len(offers))) == assign(offers, range(len(offers)))
 
 
 def test_the_order_decides_who_gets_the_last_one() -> None:

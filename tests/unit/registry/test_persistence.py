@@ -21,6 +21,7 @@ from manager_agent.registry.registry import Registry
 from manager_agent.registry.saved_registrations import VALUES, SavedRegistration
 from manager_agent.registry.selection import Selection
 from manager_agent.registry.services import RegisteredService
+from manager_agent.session.counts import SessionCounts
 from manager_agent.session.events import ReadyOn
 from tests.unit.registries import RegistryScenario, asr
 from tests.unit.virtual_time import in_virtual_time, let_pass
@@ -202,7 +203,7 @@ class RegistryWithOneFailingRefresh(Registry):
 
 @in_virtual_time
 async def test_the_lease_sweeper_keeps_checking_also_after_a_check_that_raised() -> None:
-    registry = RegistryWithOneFailingRefresh(lambda: 1_000.0, lambda _service_id: 0)
+    registry = RegistryWithOneFailingRefresh(lambda: 1_000.0, SessionCounts())
     sweeper = LeaseSweeper(registry)
     with capture_logs() as logs:
         await sweeper.start()

@@ -15,6 +15,7 @@ from manager_agent.registry.instances import Instance
 from manager_agent.registry.persistence import RegistrationKeeper
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import RegisteredService, UnknownService
+from manager_agent.session.counts import SessionCounts
 from tests.redis_server import RedisServer, require_redis
 from tests.unit.redis_replicas import RedisReplica
 from tests.unit.registries import asr
@@ -29,7 +30,7 @@ class RegisteringReplica:
     def __init__(self, server: RedisServer, replica_id: str, ahead: float) -> None:
         self.clock: Clock = lambda: time.time() + ahead
         self.redis = RedisReplica.of(server, replica_id, self.clock)
-        self.registry = Registry(self.clock, lambda _: 0)
+        self.registry = Registry(self.clock, SessionCounts())
         self.keeper = RegistrationKeeper(self.registry, self.redis.records, self.clock)
 
     def change(self, chance: random.Random) -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import NotAvailable, RegisteredService, UnknownService, Unmet
 from manager_agent.session.attempt import ServiceReason, ServiceState
+from manager_agent.session.counts import SessionCounts
 from manager_agent.session.events import ReadyOn
 from manager_agent.session.required_service import Requirement
 from tests.unit.sessions import a_service, made_optional
@@ -26,7 +27,7 @@ BOT = RegisteredService("bot-service", "BOT", None, agent_name="bot")
 
 
 def a_registry(*services: RegisteredService, seed: int = 0) -> Registry:
-    registry = Registry(lambda: 0.0, lambda _service_id: 0, random.Random(seed))
+    registry = Registry(lambda: 0.0, SessionCounts(), random.Random(seed))
     for service in services:
         registry.register(service)
     return registry
@@ -58,17 +59,9 @@ def test_services_are_listed_in_order_of_their_id() -> None:
     assert a_registry(LLM, BOT, ASR).list() == [ASR, BOT, LLM]
 
 
-def test_services_of_one_caller_are_found_without_the_status_of_any() -> None:
-    """The load of each takes its count of sessions."""
-
-    def count(service_id: str) -> int:
-        raise AssertionError(f"the sessions of {service_id} are counted")
-
-    registry = Registry(lambda: 0.0, count)
+def test_services_of_one_caller_are_its_own_and_the_shared_ones() -> None:
     own, shared, other = replace(BOT, owner="alice"), replace(ASR, shared=True), replace(LLM, owner="bob")
-    for service in (other, own, shared):
-        registry.register(service)
-    assert registry.serving("alice") == [shared, own]
+    assert a_registry(other, own, shared).serving("alice") == [shared, own]
 
 
 def test_a_removed_service_is_unknown() -> None:

@@ -14,6 +14,7 @@ from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.persistence import RegistrationKeeper
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.shared_heartbeats import SharedHeartbeats
+from manager_agent.session.counts import SessionCounts
 from tests.redis_server import RedisServer
 from tests.unit.redis_replicas import RedisReplica
 from tests.unit.registries import RegistryScenario, asr
@@ -172,7 +173,7 @@ async def test_heartbeats_that_can_not_be_read_and_those_of_unknown_services_cha
 def test_leases_stand_still_while_heartbeats_of_other_replicas_may_be_missed() -> None:
     """Also if leases were checked seldom meanwhile."""
     now, hears = [1_000.0], [True]
-    registry = Registry(lambda: now[0], lambda _: 0, hears_all=lambda: hears[0])
+    registry = Registry(lambda: now[0], SessionCounts(), hears_all=lambda: hears[0])
     registry.register(asr(lease_seconds=10))
 
     def after(seconds: float, steps: int) -> InstanceState:

@@ -213,7 +213,7 @@ class TestReplica:
             store=self.store,
             rooms=rooms,
             inviter=inviter,
-            registry=Registry(self.clock, self.store.in_use),
+            registry=Registry(self.clock, self.store.counts),
             identities=Identities("secret"),
             missed_rooms=MissedRooms(),
             recording=Recording(self.store, is_awaited=False),

@@ -75,7 +75,7 @@ async def test_a_limit_holds_for_all_replicas_together(replicas: StoreReplicas) 
     await started[2].store.add(a_session(100, service="asr"))
     with pytest.raises(Full):
         await started[0].store.add(a_session(101, service="asr"))
-    assert started[0].store.in_use("asr") == 40
+    assert started[0].store.counts.in_use("asr") == 40
 
 
 async def test_a_session_is_restored_once(replicas: StoreReplicas) -> None:
