@@ -20,6 +20,7 @@ from manager_agent.session.interruption import interrupted
 from manager_agent.session.overlooked import relief_at
 from manager_agent.session.participant import StaleParticipant
 from manager_agent.session.presence_transitions import participant_left, participant_seen, room_listed
+from manager_agent.session.required_service import RequiredService
 from manager_agent.session.room_transitions import (
     ended,
     room_closed,
@@ -69,11 +70,15 @@ def _shows_the_same(one: Session, other: Session) -> bool:
     """Whether clients can't tell them apart. Both are in the same state, and the reason of an end never changes."""
     if one.manager.identity != other.manager.identity:
         return False
-    return one.services is other.services or _public_services(one) == _public_services(other)
+    for service, another in zip(one.services, other.services, strict=True):
+        if service is not another and _shown_of(one, service) != _shown_of(other, another):
+            return False
+    return True
 
 
-def _public_services(session: Session) -> list[tuple[object, ...]]:
-    return [(s.service_id, s.attempt, s.state, s.ready_by, session.reason_of(s), s.timeline) for s in session.services]
+def _shown_of(session: Session, service: RequiredService) -> tuple[object, ...]:
+    reason = session.reason_of(service)
+    return service.service_id, service.attempt, service.state, service.ready_by, reason, service.timeline
 
 
 # --- the end ------------------------------------------------------------------------------
