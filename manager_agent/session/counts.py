@@ -37,7 +37,7 @@ class SessionCounts:
 
     def count(self, before: Session | None, after: Session | None) -> None:
         """Count a session as it is after a change, instead of as it was before; None: there was none, or is none."""
-        if before is not None and after is not None and _counted(before) == _counted(after):
+        if before is not None and after is not None and _count_alike(before, after):
             return
         if before is not None:
             self._add(before, -1)
@@ -59,10 +59,15 @@ class SessionCounts:
             _add(self._making_by_owner, session.owner, number)
 
 
-def _counted(session: Session) -> tuple[object, ...]:
-    """All that the counts depend on."""
-    services = [service.service_id for service in session.services]
-    return session.state, session.over, session.owner, session.room.created_at is None, services
+def _count_alike(one: Session, other: Session) -> bool:
+    if one.state is not other.state or one.owner != other.owner:
+        return False
+    if (one.room.created_at is None) is not (other.room.created_at is None):
+        return False
+    if len(one.services) != len(other.services):
+        return False
+    pairs = zip(one.services, other.services, strict=True)
+    return all(service is another or service.service_id == another.service_id for service, another in pairs)
 
 
 def _add(counts: Counter[str], name: str, number: int) -> None:
