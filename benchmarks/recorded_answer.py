@@ -5,7 +5,7 @@
 Each trial is a session with one service, which says that it is ready by HTTP, and then says so again. The first answer
 waits until LiveKit has the change; the second one has nothing to record. Between the two, the floor is taken: the bare
 client replaces the metadata of a room with as many bytes. Then it asks first which room has that name, as the session
-manager does before it writes.
+manager does before it writes into a room whose name its client has chosen. Here the names are generated.
 """
 
 from __future__ import annotations

@@ -16,16 +16,19 @@ CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionRese
 """What a connection raises that the other side has closed."""
 
 
+def was_closed(error: BaseException) -> bool:
+    """Whether the other side closed the connection without a response to the request."""
+    return isinstance(error, CLOSED) and not isinstance(error, aiohttp.ClientConnectorError)
+
+
 def resend_when_closed(may_repeat: Callable[[URL], bool]) -> ClientMiddlewareType:
     """A middleware of a ClientSession. `may_repeat`: whether a request to this URL may arrive twice."""
 
     async def resend(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         try:
             return await handler(request)
-        except aiohttp.ClientConnectorError:
-            raise
-        except CLOSED:
-            if not may_repeat(request.url):
+        except CLOSED as error:
+            if not was_closed(error) or not may_repeat(request.url):
                 raise
             return await handler(request)
 

@@ -30,6 +30,7 @@ from manager_agent.not_acting import NotActing
 from manager_agent.registry.registry import Registry
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.required_service import Requirement
+from manager_agent.session.room import generated_room_name
 from manager_agent.session.session import EndReason, Limits, Session, User
 from manager_agent.store.store import Full, RoomNameTaken, Store, UnknownSession
 from manager_agent.traceparent import TraceContext
@@ -86,10 +87,10 @@ class SessionRequests:
         """The complete session, not opened yet. Open it without an await in between: its services are chosen by the
         capacity that they have now. Its room gets a generated name when `room_name` is None. Raises NotAvailable."""
         services, now = self.registry.choose(requirements, owner), self.clock()
-        ulid = new_ulid(now)
+        session_id = f"ses_{new_ulid(now)}"
         return Session(
-            session_id=f"ses_{ulid}",
-            room_name=room_name or f"room-{ulid.lower()}",
+            session_id=session_id,
+            room_name=room_name or generated_room_name(session_id),
             user=user,
             created_at=now,
             services=services,

@@ -22,7 +22,7 @@ from manager_agent.livekit.livekit_clock import LiveKitClock, signed_in_livekits
 from manager_agent.livekit.rejection import UNKNOWN, why_rejected
 from manager_agent.not_acting import NotActing
 from manager_agent.proxy_rule import proxy_rule
-from manager_agent.resend import resend_when_closed
+from manager_agent.resend import resend_when_closed, was_closed
 from manager_agent.unreachable import why_unreachable
 
 log = structlog.get_logger()
@@ -48,6 +48,10 @@ class LiveKitUnavailable(Exception):
 
 class LiveKitBusy(LiveKitUnavailable):
     """LiveKit is there and could not serve at the moment. It found no node, or the node did not answer in time."""
+
+
+class LiveKitHungUp(LiveKitUnavailable):
+    """The connection was closed without an answer, as an idle one may be. The call may have been carried out."""
 
 
 class LiveKitRejects(LiveKitUnavailable):
@@ -158,7 +162,8 @@ class LiveKitCalls:
         except NotActing as error:
             raise LiveKitUnavailable(str(error)) from error
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise LiveKitUnavailable(f"LiveKit can't be reached: {why_unreachable(error)}") from error
+            failure = LiveKitHungUp if was_closed(error) else LiveKitUnavailable
+            raise failure(f"LiveKit can't be reached: {why_unreachable(error)}") from error
 
     async def _note_rejection(self) -> str:
         """Find out why LiveKit rejects us, and say so in the log when that is news."""
@@ -174,5 +179,6 @@ class LiveKitCalls:
 
 
 def _only_asks(url: URL) -> bool:
-    """Whether a call changes nothing. One that does is made right after one that does not, on the same connection."""
+    """Whether a call changes nothing. One that does is made right after one that does not, on the same connection, or
+    once more after such a one if the connection was closed."""
     return url.name.startswith("List")

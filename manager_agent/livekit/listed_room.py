@@ -1,8 +1,9 @@
 """A room as LiveKit lists it, and whose it is.
 
 LiveKit's calls take room names, and a name may be another's room by now. So whatever changes a room looks at it first
-and goes on only if the room is the one that was meant. LiveKit has no conditional calls: between the look and the call
-(a millisecond) the room can be deleted and its name taken by another. That remains possible.
+and goes on only if the room is the one that was meant, unless the name can't be another's (decision 0042). LiveKit has
+no conditional calls: between the look and the call (a millisecond) the room can be deleted and its name taken by
+another. That remains possible.
 """
 
 from __future__ import annotations

@@ -13,7 +13,14 @@ from livekit.protocol.agent import JobState
 
 from manager_agent.acting_gate import ActingGate
 from manager_agent.clock import SteadyClock
-from manager_agent.livekit.calls import LiveKitBusy, LiveKitCalls, LiveKitUnavailable, RoomMissing, RoomReplaced
+from manager_agent.livekit.calls import (
+    LiveKitBusy,
+    LiveKitCalls,
+    LiveKitHungUp,
+    LiveKitUnavailable,
+    RoomMissing,
+    RoomReplaced,
+)
 from manager_agent.livekit.join_tokens import JoinTokens
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.livekit_clock import LiveKitClock
@@ -87,14 +94,15 @@ class Rooms(LiveKitCalls):
         Idempotent: another call for the same session returns the same room and dispatches nothing. Raises RoomTaken,
         LiveKitUnavailable.
 
-        It looks first: LiveKit writes our metadata into another's room if no node holds that room at the moment.
+        It looks first, unless no room can have the name yet: LiveKit writes our metadata into another's room if no
+        node holds that room at the moment.
         """
         if self._acting is not None and session.room_name == self._acting.room_name:
             raise RoomTaken(session.room_name)
         give_up_at = asyncio.get_running_loop().time() + patience
-        found = await self._find(session.room_name)
-        if found is not None and not found.is_room_of(session):
-            raise RoomTaken(session.room_name)
+        may_be_taken = not session.has_generated_name or session.room.created_at is not None
+        if may_be_taken:
+            await self._look_for_another(session)
         keep = room_timeout(session.limits)
         request = api.CreateRoomRequest(
             name=session.room_name,
@@ -112,6 +120,11 @@ class Rooms(LiveKitCalls):
                 async with self._calling(), self._act("create_room", session.session_id, session.room_name):
                     room = await self._livekit.room.create_room(request)
                 break
+            except LiveKitHungUp:
+                if may_be_taken:
+                    raise
+                may_be_taken = True
+                await self._look_for_another(session)
             except LiveKitBusy:
                 if asyncio.get_running_loop().time() + CREATE_PAUSE > give_up_at:
                     raise
@@ -256,12 +269,22 @@ class Rooms(LiveKitCalls):
 
     async def show_status(self, session: Session) -> None:
         """Write the session's status into its room's metadata. Raises RoomMissing, LiveKitUnavailable."""
+        if session.has_generated_name and session.room.is_undisputed and not session.over:
+            try:
+                await self._write_status(session)
+                return
+            except LiveKitHungUp:
+                pass  # what looks is sent again
         await self._look_at_room(session)
+        await self._write_status(session)
+
+    async def _write_status(self, session: Session) -> None:
+        """Raises RoomMissing, LiveKitUnavailable."""
         metadata = RoomStatus.of(session, self._deployment, self.clock_origin).model_dump_json()
         async with self._calling(), self._act("update_room_metadata", session.session_id, session.room_name):
             request = api.UpdateRoomMetadataRequest(room=session.room_name, metadata=metadata)
             written = await self._livekit.room.update_room_metadata(request)
-            if session.room.sid not in ("", written.sid):  # replaced since the look: it must not look like ours
+            if session.room.sid not in ("", written.sid):  # it was replaced: the other one must not look like ours
                 blank = api.UpdateRoomMetadataRequest(room=session.room_name, metadata="")
                 await self._livekit.room.update_room_metadata(blank)
                 raise RoomReplaced(f"another room has the name {session.room_name!r}")
@@ -318,6 +341,12 @@ class Rooms(LiveKitCalls):
             if rooms:
                 return ListedRoom.of(rooms[0], self._deployment)
         return None
+
+    async def _look_for_another(self, session: Session) -> None:
+        """Check that no other room has the name. Raises RoomTaken, LiveKitUnavailable."""
+        found = await self._find(session.room_name)
+        if found is not None and not found.is_room_of(session):
+            raise RoomTaken(session.room_name)
 
     async def _look_at_room(self, session: Session) -> None:
         """Check that the session's room has its name now. Raises RoomReplaced if another's room has it, and

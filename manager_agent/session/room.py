@@ -29,6 +29,12 @@ FOUND_PAUSE = 5.0
 """Seconds for which a room that LiveKit's lists lack is not made again after it turned out to exist."""
 
 
+def generated_room_name(session_id: str) -> str:
+    """The name of the room of a session whose client asked for none. No other application gives it to a room: it has
+    the random part of the session's id."""
+    return f"room-{session_id.removeprefix('ses_').lower()}"
+
+
 class Room(Frozen):
     """The LiveKit room and the progress of its creation."""
 
@@ -83,6 +89,11 @@ class Room(Frozen):
         """Whether LiveKit was asked to make it again and did not say what came of it. What it lists then may be of the
         next room."""
         return self.remaking_since is not None or self.refusals > 0
+
+    @property
+    def is_undisputed(self) -> bool:
+        """Whether LiveKit has made it, and nothing says that it is gone or that another one may be in its place."""
+        return self.sid != "" and not self.is_suspected_closed and not self.may_be_replaced
 
     @property
     def only_sid(self) -> str:

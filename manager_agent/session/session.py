@@ -44,7 +44,7 @@ from manager_agent.session.participant import (
     Trespasser,
 )
 from manager_agent.session.required_service import RequiredService
-from manager_agent.session.room import REMAKES_MAX, ROOM_MISSES_MAX, Room
+from manager_agent.session.room import REMAKES_MAX, ROOM_MISSES_MAX, Room, generated_room_name
 from manager_agent.traceparent import TraceContext, read_trace
 
 OUR_IDENTITIES = "sm-"
@@ -199,6 +199,11 @@ class Session(Frozen):
         if not self.all_ready:
             return SessionState.WAITING if self.ready_at is None else SessionState.DEGRADED
         return SessionState.ACTIVE if self.someone_here else SessionState.READY
+
+    @property
+    def has_generated_name(self) -> bool:
+        """Whether its room has a name that no other application gives to a room."""
+        return self.room_name == generated_room_name(self.session_id)
 
     @property
     def all_ready(self) -> bool:

@@ -1,4 +1,4 @@
-"""How many calls of LiveKit's server API each act costs: a look at the room, and the act."""
+"""How many calls of LiveKit's server API each act costs: a look at the room where it is needed, and the act."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from manager_agent.frozen import replace
 from manager_agent.livekit.server_api import Rooms
+from manager_agent.session.room import generated_room_name
 from tests.livekit_proxy import LiveKitProxy
 from tests.running_rooms import running_rooms
 from tests.unit import sessions as given
@@ -21,19 +22,24 @@ async def rooms(proxy: LiveKitProxy) -> AsyncIterator[Rooms]:
         yield rooms
 
 
-async def test_each_act_is_a_look_and_a_call(rooms: Rooms, proxy: LiveKitProxy) -> None:
+@pytest.mark.parametrize(("has_generated_name", "look"), [(False, ["ListRooms"]), (True, [])])
+async def test_each_act_is_a_look_and_a_call(
+    has_generated_name: bool, look: list[str], rooms: Rooms, proxy: LiveKitProxy
+) -> None:
     def calls() -> list[str]:
         made = [call.method for call in proxy.calls]
         proxy.calls.clear()
         return made
 
     session = given.a_session(given.JOINS)
+    if has_generated_name:
+        session = replace(session, room_name=generated_room_name(session.session_id))
     sid = await rooms.create(session)
-    assert calls() == ["ListRooms", "CreateRoom"]
+    assert calls() == [*look, "CreateRoom"]
     session = given.after(session, *given.created())
     session = replace(session, room=replace(session.room, sid=sid))
     await rooms.show_status(session)
-    assert calls() == ["ListRooms", "UpdateRoomMetadata"]
+    assert calls() == [*look, "UpdateRoomMetadata"]
     await rooms.dispatch_agent(session, "bot", "{}")
     assert calls() == ["ListRooms", "CreateDispatch"]
     await rooms.check()
