@@ -20,6 +20,7 @@ from manager_agent.acting_gate import ActingGate
 from manager_agent.livekit.acting_process import acts_first
 from manager_agent.livekit.livekit_clock import LiveKitClock, signed_in_livekits_time
 from manager_agent.livekit.rejection import UNKNOWN, why_rejected
+from manager_agent.livekit.unsigned_api import UnsignedAPI
 from manager_agent.not_acting import NotActing
 from manager_agent.proxy_rule import proxy_rule
 from manager_agent.resend import resend_when_closed, was_closed
@@ -88,7 +89,7 @@ class LiveKitCalls:
         self._checking: asyncio.Task[None] | None = None
         self._checked_at = -math.inf
         self._http: aiohttp.ClientSession | None = None
-        self._api: api.LiveKitAPI | None = None
+        self._api: UnsignedAPI | None = None
 
     async def start(self) -> None:
         gates = [] if self._acting is None else [acts_first(self._acting, _only_asks)]
@@ -101,7 +102,7 @@ class LiveKitCalls:
                 signed_in_livekits_time(self.livekit_clock, self._secret),
             ],
         )
-        self._api = api.LiveKitAPI(self.url, self._key, self._secret, session=self._http, failover=False)
+        self._api = UnsignedAPI(self.url, self._key, self._http)
 
     async def aclose(self) -> None:
         if self._checking is not None:
@@ -139,7 +140,7 @@ class LiveKitCalls:
         self._checked_at = asyncio.get_running_loop().time()
 
     @property
-    def _livekit(self) -> api.LiveKitAPI:
+    def _livekit(self) -> UnsignedAPI:
         assert self._api is not None, "start() first"
         return self._api
 

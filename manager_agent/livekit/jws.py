@@ -29,6 +29,11 @@ class JwtSigner:
         return b".".join((signed, signature)).decode()
 
 
+def unsigned(payload: bytes) -> str:
+    """A JWT with these claims, as JSON, that is to be signed: no one accepts it as it is."""
+    return b".".join((_HEADER, urlsafe_b64encode(payload).rstrip(b"="), b"")).decode()
+
+
 def unverified_claims(token: str) -> dict[str, Any]:
     """The claims of a JWT that this process has signed itself, or that LiveKit has made for it."""
     payload = token.split(".")[1]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -100,6 +101,12 @@ def signed_in_livekits_time(clock: LiveKitClock, api_secret: str) -> ClientMiddl
 def _skew(headers: Mapping[str, str], now: float) -> float | None:
     """Seconds by which the sender's clock is ahead of `now`; None without a valid Date."""
     try:
-        return parsedate_to_datetime(headers[hdrs.DATE]).timestamp() + 0.5 - now  # on average half a second is cut off
+        return _instant(headers[hdrs.DATE]) + 0.5 - now  # on average half a second is cut off
     except (KeyError, ValueError):
         return None
+
+
+@lru_cache(maxsize=8)
+def _instant(date: str) -> float:
+    """That of a Date, which all answers of a second share. Raises ValueError."""
+    return parsedate_to_datetime(date).timestamp()

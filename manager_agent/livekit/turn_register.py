@@ -15,6 +15,7 @@ from livekit.api.room_service import RoomService
 
 from manager_agent.livekit.acting import Turn
 from manager_agent.livekit.livekit_clock import LiveKitClock, signed_in_livekits_time
+from manager_agent.livekit.unsigned_api import UnsignedAPI
 from manager_agent.proxy_rule import proxy_rule
 from manager_agent.unreachable import why_unreachable
 
@@ -34,17 +35,17 @@ class TurnRegister:
         self, *, url: str, api_key: str, api_secret: str, deployment: str, livekit_clock: LiveKitClock
     ) -> None:
         self.room_name = f"session-manager.{deployment}"
-        self._url, self._key, self._secret = url, api_key, api_secret
+        self._url, self._key = url, api_key
         self._signing = signed_in_livekits_time(livekit_clock, api_secret)
         self._http: aiohttp.ClientSession | None = None
-        self._api: api.LiveKitAPI | None = None
+        self._api: UnsignedAPI | None = None
 
     async def start(self) -> None:
         """Call it in the event loop in which the register is used."""
         self._http = aiohttp.ClientSession(
             proxy=proxy_rule().of(self._url), timeout=TIMEOUT, middlewares=[self._signing]
         )
-        self._api = api.LiveKitAPI(self._url, self._key, self._secret, session=self._http, failover=False)
+        self._api = UnsignedAPI(self._url, self._key, self._http)
 
     async def aclose(self) -> None:
         if self._http is not None:

@@ -15,7 +15,6 @@ from typing import Any, cast
 import aiohttp
 import pytest
 import structlog
-from livekit import api
 
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.orchestrator import Orchestrator
@@ -27,6 +26,7 @@ from manager_agent.livekit.calls import LiveKitUnavailable
 from manager_agent.livekit.jobs import PatientConnector
 from manager_agent.livekit.livekit_clock import LiveKitClock
 from manager_agent.livekit.server_api import Rooms
+from manager_agent.livekit.unsigned_api import UnsignedAPI
 from manager_agent.records.memory import MemoryRecords
 from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev
@@ -88,8 +88,8 @@ class LostRooms(Rooms):
         self._lost = lost
 
     @property
-    def _livekit(self) -> api.LiveKitAPI:
-        return cast(api.LiveKitAPI, self._lost)
+    def _livekit(self) -> UnsignedAPI:
+        return cast(UnsignedAPI, self._lost)
 
 
 @dataclass(frozen=True, slots=True)
