@@ -29,6 +29,7 @@ from http_api.bootstrap import Components, SharedFoundation
 from http_api.limits.gcra import Rate
 from http_api.limits.idempotency import IDEMPOTENCY_STORE
 from http_api.limits.idempotency_store import IdempotencyStore
+from http_api.limits.keyed_sessions import KEYED_SESSIONS, KeyedSessions
 from http_api.limits.quotas import SERVICE_QUOTAS, Quotas, ServiceQuotas
 from http_api.limits.waiters import WAITERS, Waiters
 from http_api.models.rendered import RENDERED_SESSIONS, RenderedSessions
@@ -86,6 +87,7 @@ def provide(app: web.Application, components: Components) -> None:
     app[RENDERED_SESSIONS] = rendered = RenderedSessions()
     app[FEED] = feed = FeedReaders(store, rendered, registry, upstreams, clock, app[REPLICA_STATUS])
     app[IDEMPOTENCY_STORE] = IdempotencyStore(clock)
+    app[KEYED_SESSIONS] = keyed = KeyedSessions(store)
     app[SERVICE_QUOTAS] = ServiceQuotas(registry, per_caller=settings.services_per_caller, in_all=settings.services_max)
     app[WAITERS] = waiters = Waiters(settings.waiters_max)
     repeated = RepeatedRequests(store, orchestrator, tasks, stopping, shared_requests)
@@ -115,6 +117,7 @@ def provide(app: web.Application, components: Components) -> None:
         callback_urls={name: url.get_secret_value() for name, url in settings.callback_urls.items()},
     )
     upstreams.listen(feed.tell_health)
+    store.listen(keyed.tell)
     store.listen(rendered.follow)
     store.listen(sinks.recent.follow)  # before the first line about a new session is logged
     for listener in (local(log_changes), callbacks.tell, feed.tell, local(components.tracing.tell), repeated.tell):

@@ -24,6 +24,11 @@ MARK, OF_BODY = 16, 6
 """The number of characters, in all and of the body."""
 
 
+def key_part(session_id: str) -> str:
+    """What of the id is equal in all sessions that requests with one key have opened."""
+    return session_id[-MARK:-OF_BODY]
+
+
 @dataclass(frozen=True, slots=True)
 class KeyMark:
     text: str = field(repr=False)
@@ -32,9 +37,14 @@ class KeyMark:
         """The id with this mark instead of its random part."""
         return session_id[:-MARK] + self.text
 
+    @property
+    def of_key(self) -> str:
+        """The part for the caller, the operation and the key."""
+        return self.text[:-OF_BODY]
+
     def is_of_key(self, session_id: str) -> bool:
         """Whether a request with the same key may have opened this session."""
-        return session_id[-MARK:-OF_BODY] == self.text[:-OF_BODY]
+        return key_part(session_id) == self.of_key
 
     def session_of(self, owner: str, sessions: Iterable[Session]) -> Session | None:
         """The newest session that a request with the same key has opened, unless it never got a room. Raises
@@ -69,7 +79,7 @@ class RequestMark:
     @classmethod
     def of_session(cls, session_id: str) -> Self:
         """The mark of the request that opened the session, if that was a token request."""
-        return cls(session_id[-MARK:-OF_BODY])
+        return cls(key_part(session_id))
 
 
 def request_mark(secret: str, principal: str, identity: str | None, asked: str) -> RequestMark:

@@ -12,6 +12,7 @@ from http_api.app_keys import CALLBACK_ADDRESSES, CLOCK, ORCHESTRATOR, RECORDING
 from http_api.errors import NoToken, Recovering
 from http_api.limits.idempotency import HEADER, KEY_MARK
 from http_api.limits.key_marks import KeyMark
+from http_api.limits.keyed_sessions import KEYED_SESSIONS
 from http_api.limits.waiters import WAITERS, decided, until
 from http_api.models.paging import page
 from http_api.models.queries import ListSessions
@@ -85,7 +86,7 @@ def _earlier_session(request: web.Request) -> Session | None:
         return None
     if request.app[RECOVERY].may_find(lambda room: mark.is_of_key(room.session_id)):
         raise Recovering
-    return mark.session_of(request[PRINCIPAL].name, request.app[STORE].list())
+    return mark.session_of(request[PRINCIPAL].name, request.app[KEYED_SESSIONS].of(mark))
 
 
 async def _requested(request: web.Request) -> Session:
