@@ -61,6 +61,8 @@ class RepeatedRequests:
             self._left[mark] = change.session_id
         elif state not in (SessionState.WAITING, SessionState.READY) and self._left.get(mark) == change.session_id:
             del self._left[mark]
+        if change.session.over:
+            self._borrowed.discard(change.session_id)
         if self.shared is not None and change.is_remote and change.before is None and state is SessionState.WAITING:
             self._elsewhere[mark][change.session_id] = self.shared.owner_of(change.session_id)
         elif state not in (SessionState.WAITING, SessionState.READY) or change.after is None:

@@ -66,6 +66,9 @@ async def test_a_user_who_asks_another_replica_gets_the_same_session(a: Api, b: 
     for status, _, answer in await asyncio.gather(first, second):
         assert (status, bool(answer["participant_token"])) == (201, True)
     assert [session.session_id for session in live(b)] == [session_id]
+    assert (await a.ask("DELETE", f"/sessions/{session_id}"))[0] == 200
+    await b.until(session_id, lambda session: session.over)
+    assert not b.app[SESSION_REQUESTS].repeated._borrowed
 
 
 async def test_a_session_is_not_ended_that_another_replicas_client_took_up(
