@@ -41,7 +41,7 @@ def _row(service: ServiceInfo, now: datetime) -> list[object]:
     if service.lease_expires_at is not None:
         left = output.format_duration((datetime.fromisoformat(service.lease_expires_at) - now).total_seconds())
     load = None if service.load is None else f"{service.load:.0%}"
-    where = service.endpoint or f"agent {service.agent_name}"
+    where = service.endpoint or (service.agent_name and f"agent {service.agent_name}")  # another caller's has neither
     return [
         service.service_id, service.type, service.state, load, service.in_flight, service.capacity, left, where
     ]  # fmt: skip

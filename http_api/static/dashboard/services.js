@@ -64,10 +64,14 @@ function Service({ service, now }) {
       <td data-name="In use"><${InUse} service=${service} /></td>
       <td data-name="Load"><${Load} service=${service} /></td>
       <td data-name="Lease"><${Lease} service=${service} now=${now} /></td>
-      <td data-name="Endpoint" class="address">
-        ${service.endpoint ? html`<code>${service.endpoint}</code>` : html`agent <code>${service.agent_name}</code>`}
-      </td>
+      <td data-name="Endpoint" class="address"><${Address} service=${service} /></td>
     </tr>`;
+}
+
+function Address({ service: { endpoint, agent_name } }) {
+  if (endpoint) return html`<code>${endpoint}</code>`;
+  if (agent_name) return html`agent <code>${agent_name}</code>`;
+  return html`<span class="quiet">another caller's</span>`;
 }
 
 function saidOf({ static: isStatic, metadata, labels }) {

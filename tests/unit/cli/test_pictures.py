@@ -11,6 +11,7 @@ from rich.console import Console
 
 from http_api.cli.one_session import may_change_unannounced
 from http_api.cli.overview import SHOWN, Overview
+from http_api.cli.services import registered_table
 from http_api.cli.timeline_bars import (
     BAR_LEAST,
     BAR_MAX,
@@ -195,8 +196,10 @@ def health(state: str, detail: str | None) -> FeedHealth:
     return FeedHealth(dependencies=[found], time="2026-01-01T00:00:01.000Z", version="1")
 
 
-def registered(service_id: str, load: float | None = None) -> ServiceInfo:
-    instance = Instance(RegisteredService(service_id, "ASR", f"http://{service_id}.example/"), load=load)
+def registered(
+    service_id: str, load: float | None = None, endpoint: str | None = "http://asr-00.example/"
+) -> ServiceInfo:
+    instance = Instance(RegisteredService(service_id, "ASR", endpoint), load=load)
     return received(ServiceView.of(InstanceStatus(instance, InstanceState.HEALTHY, 0)), ServiceInfo)
 
 
@@ -271,6 +274,12 @@ def test_services_fill_the_rows_that_few_sessions_leave() -> None:
     lines = out.getvalue().splitlines()
     assert (len(lines), lines[-1]) == (23, "+12 more")
     assert lines[1].startswith("ses_001")
+
+
+def test_the_endpoint_of_another_callers_service_is_a_dash() -> None:
+    out = io.StringIO()
+    Console(file=out, width=150).print(registered_table([registered("asr-1", endpoint=None)]))
+    assert out.getvalue().splitlines()[1].split()[-1] == "-"
 
 
 def test_an_overview_shows_what_is_unavailable_until_it_is_back() -> None:
