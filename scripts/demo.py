@@ -10,13 +10,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import jwt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
+from yarl import URL
 
 from http_api.cli.create import create_ready_session
 from http_api.cli.progress import Progress
@@ -35,6 +36,7 @@ from scripts.livekit_server import (
     require_free,
 )
 from session_manager_client import ApiError, Client, Unreachable
+from session_manager_client.models import ServiceInfo
 
 SERVICES = {
     "asr-service": "examples.asr_service",
@@ -134,15 +136,16 @@ async def everything(binary: Path, ports: Ports, logs: Path) -> AsyncIterator[tu
         if settings.services_file is None:
             env["SERVICES_FILE"] = str(PROFILES)
         start("http_api", "http_api", "--dev", **env)
+        service_ports = {service_id: free_port() for service_id in SERVICES}
         for service_id, module in SERVICES.items():
             # No drain: Ctrl-C should not wait for running sessions.
             env = {"SESSION_MANAGER_URL": api_url, "SERVICE_DRAIN_TIMEOUT": "0"}
-            start(service_id, module, "--port", str(free_port()), **env)
-        await _until_registered(api_url, programs)
+            start(service_id, module, "--port", str(service_ports[service_id]), **env)
+        await _until_registered(api_url, programs, service_ports)
         yield livekit, programs
 
 
-async def _until_registered(api_url: str, programs: list[DemoProgram]) -> None:
+async def _until_registered(api_url: str, programs: list[DemoProgram], ports: Mapping[str, int]) -> None:
     # Without retries: this loop polls.
     async with Client(api_url, max_wait=0) as client, asyncio.timeout(START_TIMEOUT):
         while True:
@@ -150,9 +153,16 @@ async def _until_registered(api_url: str, programs: list[DemoProgram]) -> None:
                 program.check()
             with suppress(Unreachable, ApiError):
                 known = await client.services()
-                if len(known) == len(SERVICES) and (await client.health()).manager_agent == "registered":
+                if are_registered(known, ports) and (await client.health()).manager_agent == "registered":
                     return
             await asyncio.sleep(POLL_INTERVAL)
+
+
+def are_registered(known: Iterable[ServiceInfo], ports: Mapping[str, int]) -> bool:
+    """Whether each of these services is known at its port. Others may be known too, and these at other ports: STATE_DIR
+    has the registrations of earlier runs."""
+    found = {service.service_id: URL(service.endpoint).port for service in known if service.endpoint is not None}
+    return ports.items() <= found.items()
 
 
 async def show_one_session(api_url: str) -> bool:

@@ -1,4 +1,4 @@
-"""What is said where nothing can be written, and how long the first token took."""
+"""What is said where nothing can be written, when the services are there, and how long the first token took."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from http_api.models.responses import ServiceView
+from manager_agent.registry.instances import Instance, InstanceState
+from manager_agent.registry.selection import InstanceStatus
+from manager_agent.registry.services import RegisteredService
 from scripts import livekit_server
-from scripts.demo import time_taken
+from scripts.demo import are_registered, time_taken
 from scripts.livekit_server import LiveKitServerError, find_or_build
+from session_manager_client.models import ServiceInfo
+from tests.unit.session_manager_client.received import received
 
 pytestmark = pytest.mark.unit
 
@@ -25,6 +31,21 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_ways_out(
     with pytest.raises(LiveKitServerError) as raised:
         find_or_build()
     assert f"can't be built in {home}: Not a directory. Put livekit-server v" in str(raised.value)
+
+
+def known_at(service_id: str, port: int) -> ServiceInfo:
+    instance = Instance(RegisteredService(service_id, "ASR", f"http://127.0.0.1:{port}/"))
+    return received(ServiceView.of(InstanceStatus(instance, InstanceState.HEALTHY, 0)), ServiceInfo)
+
+
+def test_services_of_an_earlier_run_are_no_sign_that_those_of_the_demo_are_there() -> None:
+    ports = {"asr-service": 9001, "llm-service": 9002}
+    asr, llm, old_asr, other = (
+        known_at(*one) for one in (*ports.items(), ("asr-service", 8001), ("node-service", 8002))
+    )
+    assert are_registered([asr, llm, other], ports)
+    assert not are_registered([old_asr, llm, other], ports)
+    assert not are_registered([asr, other], ports)
 
 
 def test_the_time_to_the_first_token_names_the_part_that_can_be_saved() -> None:
