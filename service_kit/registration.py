@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import traceback
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
@@ -113,6 +114,9 @@ class Registration:
             except (NotNow, RegistrationRefused) as error:
                 if not lost:
                     self._log.warning("heartbeat_failed", why=str(error))
+                pause, lost = next(failing), True
+            except Exception as error:  # the next one may arrive; formatted here, as in session_jobs.py
+                self._log.error("heartbeat_fault", exception="".join(traceback.format_exception(error)))
                 pause, lost = next(failing), True
             else:
                 if lost:

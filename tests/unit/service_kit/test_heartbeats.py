@@ -14,6 +14,7 @@ from http_api.connections import close_server
 from scripts.livekit_server import ROOT
 from service_kit import Service, SessionJob
 from service_kit.conformance.scenario import session_ended
+from service_kit.registration import Registration
 from tests.manager_stand_in import KEY, SECRET, ManagerStandIn, invite, invited_session
 from tests.waiting import waiting_for
 
@@ -72,6 +73,22 @@ async def test_a_service_can_report_a_load_of_its_own(shown: Any, told: float | 
     async with service.serving(manager.settings()):
         await service.drain()
     assert manager.beats[0] == {"draining": True} | ({} if told is None else {"load": told})
+
+
+async def test_heartbeats_go_on_after_an_internal_error(
+    manager: ManagerStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat, faults = Registration.beat, [RuntimeError("can't start new thread")]
+
+    async def failing(self: Registration) -> None:
+        if faults:
+            raise faults.pop()
+        await beat(self)
+
+    monkeypatch.setattr(Registration, "beat", failing)
+    async with a_service().serving(manager.settings()):
+        await manager.until(lambda: bool(manager.beats))
+    assert not faults
 
 
 async def test_a_service_registers_again_when_the_manager_does_not_know_it(manager: ManagerStandIn) -> None:
