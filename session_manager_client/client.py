@@ -37,6 +37,8 @@ FEED = ("api", "v1", "events")
 REPLICAS = ("api", "v1", "replicas")
 WAIT = 20
 """Seconds that the server is asked to hold a response: less than the usual timeouts of proxies."""
+PAUSE = 0.25
+"""Seconds between two such requests: a server that is stopping holds none."""
 TAKE_BACK_TIMEOUT = 2.0
 PROOF_TIME = 15.0
 """Extra seconds for a deep health check, which creates a room."""
@@ -145,6 +147,7 @@ class Client:
                 raise ApiError.of_session(session)
             if session.state in GIVES_TOKENS:
                 return session if isinstance(session, ReadySession) else await self.token(session_id)
+            await asyncio.sleep(PAUSE)
 
     async def sessions(
         self, *, state: Iterable[str] = (), service: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 
@@ -23,9 +24,10 @@ from scripts.livekit_server import ROOT
 from session_manager_client import ApiError, Client, calls, client, errors, event_streams
 from session_manager_client import fields as known
 from session_manager_client.event_streams import PAUSE, PAUSE_MAX, pause_after
-from session_manager_client.models import SessionInfo
+from session_manager_client.models import ReadySession, SessionInfo
 from session_manager_client.sse import Event, EventReader
 from tests.unit.session_manager_client.received import received
+from tests.unit.sessions import a_session
 
 pytestmark = pytest.mark.unit
 
@@ -66,6 +68,28 @@ def test_client_reopens_an_event_stream_without_news_with_growing_pauses() -> No
     assert [pause_after(fruitless, 2.0) for fruitless in range(5)] == [PAUSE, 2, 4, PAUSE_MAX, PAUSE_MAX]
     assert [pause_after(fruitless, 0.0) for fruitless in (1, 2, 3)] == [PAUSE, 2 * PAUSE, 4 * PAUSE]
     assert (pause_after(10_000, 0.0), pause_after(1, 999_999.0)) == (PAUSE_MAX, PAUSE_MAX)
+
+
+async def test_client_pauses_before_it_asks_again_for_a_session_that_is_not_ready(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server that is stopping answers at once."""
+    waiting = received(SessionView.of(a_session()), SessionInfo)
+    token = {"server_url": "ws://livekit", "access_token": "token", "token_expires_at": waiting.ready_deadline}
+    ready = ReadySession(**waiting.model_dump() | {"state": "ready"} | token)
+    done, answers = list[object](), [waiting, waiting, ready]
+
+    async def get(*_: object, **__: object) -> SessionInfo:
+        done.append("asked")
+        return answers.pop(0)
+
+    async def sleep(seconds: float) -> None:
+        done.append(seconds)
+
+    monkeypatch.setattr(Client, "get", get)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    assert await Client().until_ready(waiting.session_id) == ready
+    assert done == ["asked", client.PAUSE, "asked", client.PAUSE, "asked"]
 
 
 def test_an_sse_event_name_holds_for_one_event() -> None:
