@@ -85,8 +85,8 @@ const server = createServer({ requestTimeout: 10_000 }, async (request, response
   }
 });
 
-/** Retry until the manager is up. Throws if it refuses. @param {string} endpoint URL of this service */
-async function register(endpoint) {
+/** Retry until the manager is up. Throws if it refuses. */
+async function register() {
   const metadata = { type: 'EXAMPLE', version: '1.0.0' };
   const entry = { service_id: SERVICE_ID, endpoint, ready_on: 'signal', metadata };
   for (let pause = 250; !stopping.signal.aborted; pause = Math.min(pause * 2, 5_000)) {
@@ -114,7 +114,8 @@ async function stop() {
   if (stopping.signal.aborted) return;
   stopping.abort();
   await registering;
-  const { status } = await callManager('DELETE', `/${encodeURIComponent(SERVICE_ID)}`);
+  const instance = new URLSearchParams({ endpoint }); // not the one that may have taken its place
+  const { status } = await callManager('DELETE', `/${encodeURIComponent(SERVICE_ID)}?${instance}`);
   log(status === 200 ? 'deregistered' : 'not_deregistered', { status });
   for (const job of jobs.values()) job.end('service_stopped');
   await Promise.race([Promise.all([...jobs.values()].map((job) => job.done)), sleep(GRACE)]);
@@ -124,7 +125,8 @@ async function stop() {
 
 await once(server.listen(PORT, HOST), 'listening');
 const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
-const registering = register(env.SERVICE_ENDPOINT || `http://${HOST}:${port}/`).catch((error) => {
+const endpoint = env.SERVICE_ENDPOINT || `http://${HOST}:${port}/`;
+const registering = register().catch((error) => {
   log('not_registered', { why: String(error) });
   process.exitCode = 1;
   stop();

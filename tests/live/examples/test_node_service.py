@@ -174,6 +174,7 @@ async def test_node_service_takes_a_signed_invite_once(node_service_folder: Path
         assert await service.stop() == 0
         assert [len(service.told(event)) for event in ("joined", "left", "visit_failed")] == [1, 1, 0]
         assert (len(manager.registrations), manager.removed) == (1, [SERVICE])
+        assert manager.removed_endpoints == [endpoint]
         await livekit.room.delete_room(api.DeleteRoomRequest(room=room_name))
 
 
