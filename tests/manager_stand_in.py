@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
@@ -12,6 +13,7 @@ from manager_agent.messages import Invite, InvitedSession, ReadyOn, SessionEnded
 from manager_agent.outbound.signing import signed_headers
 from service_kit import ServiceSettings
 from service_kit.conformance.fake_api import FakeApi
+from tests.waiting import waiting_for
 
 KEY, SECRET = "invite-key", "invite-secret-of-thirty-two-bytes-or-more"
 
@@ -33,6 +35,11 @@ class ManagerStandIn(FakeApi):
         return ServiceSettings(
             _env_file=None, session_manager_url=self.url, invite_api_key=KEY, invite_api_secret=secret, **more
         )
+
+    async def until(self, wanted: Callable[[], bool]) -> None:
+        """Wait until the condition holds, checked after each call of a service."""
+        async with waiting_for("the calls of a service", lambda: self), self.news:
+            await self.news.wait_for(wanted)
 
     async def post(
         self, endpoint: str, message: Invite | SessionEndedMessage | bytes, authorization: str | None = None

@@ -10,8 +10,6 @@ from typing import Any, Self
 
 from aiohttp import web
 
-UNTIL_TIMEOUT = 10.0
-
 HttpReady = Callable[[str, str], bool]
 """Called with the session id and bearer token of a `POST .../ready`; returns whether it is acknowledged."""
 
@@ -34,7 +32,8 @@ class FakeApi:
         """The Authorization headers of all calls about the service."""
         self._proof = None if api_key is None else f"Bearer {api_key}"
         self._ready = ready
-        self._news = asyncio.Condition()
+        self.news = asyncio.Condition()
+        """Notified after each call about the service."""
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -69,11 +68,6 @@ class FakeApi:
     async def stop(self) -> None:
         await self._runner.cleanup()
 
-    async def until(self, wanted: Callable[[], bool]) -> None:
-        """Wait until the condition holds, checked after each call. Raises TimeoutError after UNTIL_TIMEOUT seconds."""
-        async with asyncio.timeout(UNTIL_TIMEOUT), self._news:
-            await self._news.wait_for(wanted)
-
     async def _register(self, request: web.Request) -> web.Response:
         self.registrations.append(await _body(request))
         return await self._answer(request, self.answers.pop(0) if self.answers else HTTPStatus.CREATED)
@@ -91,8 +85,8 @@ class FakeApi:
     async def _answer(self, request: web.Request, status: int) -> web.Response:
         proof = request.headers.get("Authorization")
         self.proofs.add(proof)
-        async with self._news:
-            self._news.notify_all()
+        async with self.news:
+            self.news.notify_all()
         if self._proof not in (None, proof):
             status = HTTPStatus.UNAUTHORIZED
         return web.json_response({"detail": "the answer of a fake manager"}, status=status)
