@@ -156,15 +156,19 @@ class Attempt(Frozen):
         return self.refused and self.refusal is Refusal.DECLINED
 
     @property
+    def is_ready(self) -> bool:
+        return self.ready_by is not None and not (self.reported_failure or self.lost or self.never_joined)
+
+    @property
     def state(self) -> ServiceState:
+        if self.is_ready:
+            return ServiceState.READY
         if self.reported_failure:
             return ServiceState.FAILED
         if self.lost:
             return ServiceState.LOST
         if self.never_joined:
             return ServiceState.FAILED
-        if self.ready_by is not None:
-            return ServiceState.READY
         if self.timeline.joined is not None:
             return ServiceState.JOINED
         if self.refused_for_good:

@@ -210,7 +210,8 @@ class Session(Frozen):
         if self.room.created_at is None:
             return False
         for service in self.services:  # a loop, as it is asked again and again
-            if service.current.state is not ServiceState.READY and not service.requirement.optional:
+            attempt = service.current
+            if not attempt.is_ready and not service.requirement.optional:
                 return False
         return True
 
