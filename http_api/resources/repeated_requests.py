@@ -55,6 +55,8 @@ class RepeatedRequests:
 
     def tell(self, change: Change) -> None:
         """Listener of the store."""
+        if change.before is not None and not self._left and not self._elsewhere:
+            return  # only a session that is new here is added to them
         mark, state = RequestMark.of_session(change.session_id), change.session.state
         was_ready = change.session.waiting_again_since is not None
         if change.is_restored and state is SessionState.WAITING and not was_ready:  # so that no token was given
