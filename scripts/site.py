@@ -10,16 +10,25 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from scripts import tools
+from scripts import npm_packages, tools
 from scripts.locked_environment import ROOT
 from scripts.prerequisites import PrerequisiteMissing
 
 LINK = re.compile(r"\]\((?!https?:)([^)\s#]+)")
+THEME = ROOT / "scripts/site_theme"
+SCRIPTS = {"mermaid.js": "@mermaid-js/tiny/dist/mermaid.tiny.js", "iframe-worker.js": "iframe-worker/shim/index.js"}
+"""What the theme would load from unpkg.com, of the packages of THEME."""
 CODE_BLOCK = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
 class SiteNotBuilt(Exception):
     """mkdocs has complained. The message is what it said."""
+
+
+def ensure() -> Path:
+    """mkdocs, installed if it is missing, and so are the scripts of the pages. Raises PrerequisiteMissing."""
+    npm_packages.install(THEME)
+    return tools.program("mkdocs")
 
 
 def documents(root: Path = ROOT) -> list[Path]:
@@ -39,11 +48,14 @@ def build(site: Path, root: Path = ROOT) -> None:
 
     Raises SiteNotBuilt for a link, an anchor or an entry of the navigation that leads nowhere. Raises
     PrerequisiteMissing."""
-    program = tools.program("mkdocs")
+    program = ensure()
     pages = documents(root)
     with TemporaryDirectory(prefix="documents-") as folder:
-        for file in {*pages, *(target for page in pages for target in linked_files(page))}:
-            copy = Path(folder) / file.relative_to(root)
+        files = {*pages, *(target for page in pages for target in linked_files(page))}
+        copies = {str(file.relative_to(root)): file for file in files}
+        copies |= {f"assets/javascripts/{name}": THEME / "node_modules" / file for name, file in SCRIPTS.items()}
+        for name, file in copies.items():
+            copy = Path(folder) / name
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(file, copy)
         done = subprocess.run(
