@@ -101,6 +101,9 @@ class Watcher:
                     return
                 with self._joins.of(self._session_id):  # the room is deleted after it
                     await connect(self._room, url, token, OPTIONS, CONNECT_TIMEOUT)
+        except (rtc.ConnectError, TimeoutError):
+            await self._delete_what_came_back()  # it may have got as far as that
+            raise
         finally:
             waiting.cancel()
         route_events(self._room, TOPIC, self._budget)

@@ -319,14 +319,14 @@ class Rooms(LiveKitCalls):
         return taken_up.sid == room.sid
 
     async def delete_what_came_back(self, session: Session, manager: str) -> None:
-        """Delete the room that LiveKit made in place of the session's deleted one, because this manager was joining.
-        One that others are in stays: LiveKit closes it once it is empty. Raises LiveKitUnavailable."""
+        """Delete the room that LiveKit made in place of the session's deleted one, because this manager was joining; it
+        may have left. One that others are in stays: LiveKit closes it once it is empty. Raises LiveKitUnavailable."""
         found = await self._find(session.room_name)
         if found is None or not found.was_made_by_join(session.session_id) or found.sid == session.room.sid:
             return
         with suppress(RoomMissing):
             listing = await self.list_participants(session.room_name)
-            if {*listing.joining, *(one.identity for one in listing.participants)} == {manager}:
+            if {*listing.joining, *(one.identity for one in listing.participants)} <= {manager}:
                 log.info("room_came_back", sid=found.sid)
                 await self.delete(session.room_name, sid=found.sid, session_id=session.session_id)
 

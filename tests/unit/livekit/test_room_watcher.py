@@ -12,8 +12,12 @@ import pytest
 from livekit import rtc
 
 from manager_agent.livekit import room_watcher
+from manager_agent.livekit.join_slots import JoinSlots, JoinsUnderWay
 from manager_agent.livekit.room_watcher import Watcher
 from manager_agent.session import events as ev
+from manager_agent.session.session import Session
+from manager_agent.store.memory import MemoryStore
+from tests.unit import sessions as given
 from tests.unit.waits import never, until
 
 pytestmark = pytest.mark.unit
@@ -44,7 +48,7 @@ def room() -> RoomOfOurs:
     return RoomOfOurs()
 
 
-def a_watcher(store: Any = None, slots: Any = None) -> Watcher:
+def a_watcher(store: Any = None, slots: Any = None, rooms: Any = None, joins: Any = None) -> Watcher:
     """One that uses nothing else."""
     unused: Any = None
     return Watcher(
@@ -54,9 +58,9 @@ def a_watcher(store: Any = None, slots: Any = None) -> Watcher:
         recording=unused,
         clock=lambda: 1.0,
         budget=unused,
-        rooms=unused,
+        rooms=rooms,
         slots=slots,
-        joins=unused,
+        joins=joins,
     )
 
 
@@ -112,3 +116,34 @@ async def test_a_manager_reports_that_it_waits_for_its_turn_to_join(
     watching.cancel()
     await asyncio.wait([watching])
     assert set(reported) == {ev.ManagerWaited(1.0, MANAGER)}
+
+
+@pytest.mark.parametrize("error", [TimeoutError(), rtc.ConnectError("refused")], ids=["given up", "refused"])
+@pytest.mark.parametrize("is_over", [True, False], ids=["over", "live"])
+async def test_a_join_that_failed_leaves_no_room_behind_once_its_session_is_over(
+    room: RoomOfOurs, monkeypatch: pytest.MonkeyPatch, error: Exception, is_over: bool
+) -> None:
+    """LiveKit may have made the deleted room again for it."""
+    monkeypatch.setattr(rtc, "Room", lambda: room)
+    store = MemoryStore(lambda: given.START)
+    await store.add(given.a_session())
+    for event in (*given.created(), ev.JobAccepted(given.START, MANAGER)):
+        await store.update("s1", event)
+    deleted: list[str] = []
+
+    class CameBack:
+        async def delete_what_came_back(self, session: Session, manager: str) -> None:
+            deleted.append(manager)
+
+    async def fail(*_: Any) -> None:
+        if is_over:
+            at = given.START
+            for event in (ev.SessionClosed(at), ev.CleanUpStarted(at), ev.CleanedUp(at)):
+                await store.update("s1", event)
+        raise error
+
+    monkeypatch.setattr(room_watcher, "connect", fail)
+    watcher = a_watcher(store, JoinSlots(), CameBack(), JoinsUnderWay())
+    with pytest.raises(type(error)):
+        await watcher.watch("ws://127.0.0.1:1", "token")
+    assert deleted == ([MANAGER] if is_over else [])

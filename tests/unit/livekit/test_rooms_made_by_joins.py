@@ -51,13 +51,22 @@ def a_session() -> Session:
     ("room", "here", "is_deleted"),
     [
         (a_room(), (given.MANAGER,), True),
+        (a_room(), (), True),
         (a_room(max_participants=0), (given.MANAGER,), False),
         (a_room(max_participants=join_mark("s2")), (given.MANAGER,), False),
         (a_room(metadata="a stranger's"), (given.MANAGER,), False),
         (a_room(sid=OWN_SID), (given.MANAGER,), False),
         (a_room(), (given.MANAGER, "bob"), False),
     ],
-    ids=["made by the join", "no mark", "another session's mark", "with metadata", "the session's own", "not alone"],
+    ids=[
+        "made by the join",
+        "and left",
+        "no mark",
+        "another session's mark",
+        "with metadata",
+        "the session's own",
+        "not alone",
+    ],
 )
 async def test_only_a_room_that_the_managers_join_made_is_deleted(
     room: api.Room, here: tuple[str, ...], is_deleted: bool, monkeypatch: pytest.MonkeyPatch
