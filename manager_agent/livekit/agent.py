@@ -157,7 +157,7 @@ class ManagerAgent:
         identity, attempt = session.manager.identity, session.manager.attempt
         if not self._is_running() or identity is None or not await self._acting.held():
             return
-        if not await self._take_charge(session.session_id, identity, self._clock(), session.room.sid):
+        if not await self._take_charge(session.session_id, identity, session.room.sid):
             return
         if not self._is_running():  # closed meanwhile
             await self._report_failure(session.session_id, identity)
@@ -175,9 +175,9 @@ class ManagerAgent:
             await request.reject()
             return
         session_id, attempt = metadata.session_id, metadata.attempt
-        identity, at = self._identities.manager(session_id, attempt), self._clock()
+        identity = self._identities.manager(session_id, attempt)
         with structlog.contextvars.bound_contextvars(**self._log_fields(session_id, attempt, room.name)):
-            if not await self._acting.held() or not await self._take_charge(session_id, identity, at, room.sid):
+            if not await self._acting.held() or not await self._take_charge(session_id, identity, room.sid):
                 if self._is_in_charge(session_id, identity):
                     log.debug("job_taken_already", identity=identity)
                 else:
@@ -197,7 +197,7 @@ class ManagerAgent:
             fields |= self._store.get(session_id).log_fields
         return fields
 
-    async def _take_charge(self, session_id: str, identity: str, at: float, room_sid: str) -> bool:
+    async def _take_charge(self, session_id: str, identity: str, room_sid: str) -> bool:
         """Record that this manager is in charge. False if another is, or if the job is for another's room that has the
         session's room name by now. LiveKit may offer it before it has answered that it made the room again."""
         try:
@@ -206,6 +206,7 @@ class ManagerAgent:
                     await self._store.wait_for(session_id, lambda session: session.room.remaking_since is None)
             if self._store.get(session_id).room.sid not in ("", room_sid):
                 return False
+            at = self._clock()  # only now: the join has to follow in time
             session = await self._acting_store(session_id).update(session_id, ev.JobAccepted(at, identity))
         except (UnknownSession, NotActing):
             return False

@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, ClassVar
+from types import SimpleNamespace
+from typing import Any, ClassVar, cast
 
 import aiohttp
 import pytest
 from livekit.agents.utils.http_server import HttpServer
 
+from manager_agent.acting_gate import ActingGate
+from manager_agent.clock import Clock
 from manager_agent.livekit import agent
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.livekit_clock import LiveKitClock
 from manager_agent.livekit.server_api import Rooms
+from manager_agent.messages import DispatchMetadata
 from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
 from manager_agent.session.session import Session
@@ -22,6 +26,7 @@ from manager_agent.store.memory import MemoryStore
 from manager_agent.store.recording import Recording
 from tests.always_acting import always_acting
 from tests.unit import sessions as given
+from tests.unit.virtual_time import VirtualClock
 from tests.unit.waits import never, until
 
 pytestmark = pytest.mark.unit
@@ -74,11 +79,11 @@ def servers(monkeypatch: pytest.MonkeyPatch) -> list[StuckServer]:
     return made
 
 
-def an_agent(store: MemoryStore) -> ManagerAgent:
-    clock = LiveKitClock(time.time)
+def an_agent(store: MemoryStore, acting: ActingGate | None = None, clock: Clock = time.time) -> ManagerAgent:
+    livekit_clock = LiveKitClock(clock)
     rooms = Rooms(
         url=URL, services_url=URL, api_key="key", api_secret="s" * 32, agent_name="manager", deployment="default",
-        livekit_clock=clock,
+        livekit_clock=livekit_clock,
     )  # fmt: skip
     return ManagerAgent(
         url=URL,
@@ -89,9 +94,9 @@ def an_agent(store: MemoryStore) -> ManagerAgent:
         identities=Identities("secret"),
         recording=Recording(store),
         rooms=rooms,
-        acting=always_acting(),
-        clock=time.time,
-        livekit_clock=clock,
+        acting=acting or always_acting(),
+        clock=clock,
+        livekit_clock=livekit_clock,
     )
 
 
@@ -160,3 +165,27 @@ async def test_no_room_is_joined_once_the_agent_is_closed(
     await taking
     assert HeldRoom.watched == []
     assert not store.get(session.session_id).manager.in_charge
+
+
+async def test_an_offered_job_is_accepted_at_the_instant_at_which_this_process_may_act() -> None:
+    """Its manager has the full time to join from then on."""
+    clock = VirtualClock()
+
+    class LateGate:
+        async def held(self) -> bool:
+            clock.now += 5
+            return True
+
+    class Offer:
+        job = SimpleNamespace(metadata=DispatchMetadata(session_id="s1", attempt=1).model_dump_json())
+        room = SimpleNamespace(name="demo", sid="RM_1")
+        accepted: ClassVar[list[str]] = []
+
+        async def accept(self, *, identity: str, name: str) -> None:
+            self.accepted.append(identity)
+
+    store, late, offer = MemoryStore(clock), cast(Any, LateGate()), cast(Any, Offer())
+    await store.add(given.after(given.a_session(), *given.created()))
+    await an_agent(store, late, clock)._decide(offer)
+    manager = store.get("s1").manager
+    assert (offer.accepted, manager.accepted_at) == ([manager.identity], given.START + 5)
