@@ -1,7 +1,7 @@
 """Carries out the plan of one session, then sleeps until the next wake-up or change.
 
-For each action: record its start, do its I/O (action_io.py) in a task, record the event of its outcome. If the session
-does not record the start, the action is skipped: it is no longer due.
+For each action: record its start, do its I/O (action_io.py, service_io.py) in a task, record the event of its outcome.
+If the session does not record the start, the action is skipped: it is no longer due.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import ParamSpec
 
 import structlog
 
-from manager_agent.control.action_io import PAUSE_AFTER_FAULT, ActionIO, Backends
+from manager_agent.control.action_io import ActionIO
+from manager_agent.control.backends import Backends
+from manager_agent.control.service_io import ServiceIO
 from manager_agent.not_acting import NotActing
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import ServiceState
@@ -40,6 +42,7 @@ log = structlog.get_logger()
 
 P = ParamSpec("P")
 
+PAUSE_AFTER_FAULT = 1.0
 AWAY = 2.0
 """Seconds without LiveKit after which this process knows as little as one that stood still."""
 REPLACED = "replaced"
@@ -51,7 +54,8 @@ class ControlLoop:
         self._id = session_id
         self._store, self._acting, self._clock = backends.store, backends.acting, backends.clock
         self._replacer, self._identities = backends.replacer, backends.identities
-        self._io, self._tasks = ActionIO(session_id, backends), backends.io
+        self._services, self._tasks = ServiceIO(session_id, backends), backends.io
+        self._io = ActionIO(session_id, backends, self._services)
         self._standstill, self._livekit_back_at = backends.standstill, -math.inf
         self._new_sessions = backends.new_sessions
 
@@ -110,7 +114,7 @@ class ControlLoop:
                 continue  # not in the room yet, whatever it signaled by HTTP
             self._replacer.record_join(service.current.ref, service.timeline.joined)
             if service.state is ServiceState.READY:
-                self._io.report_outcome(entry, service.current, succeeded=True)
+                self._services.report_outcome(entry, service.current, succeeded=True)
         due = plan(session, now, self._thawed_at)
         for action in due.actions:
             await self._begin(action, now)
@@ -142,7 +146,7 @@ class ControlLoop:
                 session = self._store.get(self._id)
                 started = invite_started(self._identities, session, entry, attempt=attempt, tries=tries, at=now)
                 if recorded := await self._recorded(started):
-                    self._do(action, self._io.invite, recorded, action)
+                    self._do(action, self._services.invite, recorded, action)
             case Replace(entry) if action in plan(self._store.get(self._id), now, self._thawed_at).actions:  # still due
                 await self._replace(entry, now)
             case Remove(identity, trespasser):
@@ -166,7 +170,7 @@ class ControlLoop:
         # A service that is only late may be so because of us: it has not failed yet.
         is_only_late = failed.overdue_since is not None and isinstance(decision, ev.ReplacementHeld)
         if not is_only_late and not failed.declined:
-            self._io.report_outcome(entry, failed, succeeded=False)
+            self._services.report_outcome(entry, failed, succeeded=False)
         try:
             recorded = await self._recorded(decision)
         except Full:
@@ -181,9 +185,9 @@ class ControlLoop:
             by = recorded.services[entry].service_id
             log.warning("service_replaced", by=by, reason=failed.shortfall, **about)
             if not failed.refused:
-                self._io.tell_session_ended(recorded, service, REPLACED)
+                self._services.tell_session_ended(recorded, service, REPLACED)
         invite = SendInvite(entry, decision.attempt, decision.tries)
-        self._do(invite, self._io.invite, recorded, invite)
+        self._do(invite, self._services.invite, recorded, invite)
 
     def _record(self, event: ev.Event) -> Awaitable[Session]:
         return self._store.update(self._id, event)

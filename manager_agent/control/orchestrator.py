@@ -11,7 +11,7 @@ import structlog
 
 from manager_agent.acting_gate import ActingGate
 from manager_agent.clock import Clock
-from manager_agent.control.action_io import Backends, TakeJob
+from manager_agent.control.backends import Backends, TakeJob
 from manager_agent.control.control_loop import ControlLoop
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.replacement import Replacer

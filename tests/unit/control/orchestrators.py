@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from manager_agent.clock import Clock
-from manager_agent.control.action_io import TakeJob
+from manager_agent.control.backends import TakeJob
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.standstill import Standstill
