@@ -4,6 +4,7 @@ sessions of the client that is installed alone."""
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import subprocess
@@ -69,9 +70,16 @@ for name in ("http_api", "livekit", "manager_agent"):
 
 
 @pytest.fixture(scope="session")
-def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("packages")
-    subprocess.run([ROOT / "scripts" / "package", folder], check=True)
+def packages(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Built once in a run of the tests, by the first of its processes that needs them."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "packages"
+    with folder.with_suffix(".lock").open("w") as building:
+        fcntl.flock(building, fcntl.LOCK_EX)  # released by the system when the process ends, in whatever way
+        if not folder.exists():
+            unfinished = folder.with_suffix(".unfinished")
+            subprocess.run([ROOT / "scripts" / "package", unfinished], check=True)
+            unfinished.rename(folder)
     return folder
 
 
