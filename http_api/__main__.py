@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+
+if __name__ == "__main__":
+    gc.disable()  # until all is imported, see serve(): it would look at it hundreds of times, for nothing
+
 import argparse
 import asyncio
 import sys

@@ -63,10 +63,11 @@ async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
     for connection in () if rule.is_empty else outgoing_connections(settings, rule):
         log.info("proxy_rule", what=connection.what, how=connection.how)
     components = compose(settings, sinks)
+    gc.freeze()  # loaded modules stay: scanning them in each full collection would take 200 ms
+    gc.enable()  # it was off while they were loaded, see __main__.py
     async with serving(components):
         with stop_signal() as stop:  # before `listening` is logged: a reader of the log may send a signal then
-            gc.collect()
-            gc.freeze()  # loaded modules stay: scanning them in each full collection would take 200 ms
+            gc.freeze()  # what was loaded since
             log.info(
                 "listening", host=settings.server_host, port=settings.server_port, livekit=settings.livekit_server_url
             )

@@ -3,6 +3,7 @@ ends by itself."""
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -31,6 +32,8 @@ def serve(
     `session-manager config` lists the settings.
     """
     if not supervisor:
+        gc.disable()  # as __main__.py does, which is imported here
+
         from http_api.__main__ import run
 
         raise typer.Exit(run(dev=dev, has_state_dir=True))

@@ -1,4 +1,5 @@
-"""What a session manager has not loaded after a session went through it, beside a real livekit-server."""
+"""What a session manager has not loaded after a session went through it, beside a real livekit-server, and that it
+collects garbage, which it doesn't while it starts."""
 
 from __future__ import annotations
 
@@ -16,10 +17,20 @@ from tests.live.manager_process import ManagerProcess
 pytestmark = pytest.mark.live
 
 TOLD = "loaded: "
+SCRIPT = f"""
+import gc, sys
+gc.disable()  # as `python -m http_api` does
+import http_api.__main__
+http_api.__main__.run(dev=True)
+print("collects garbage:", gc.isenabled())
+print({TOLD!r} + " ".join(sys.modules))
+"""
 NEVER_NEEDED = {
     "av": "codecs",
     "numpy": "sounds that are mixed",
     "openai": "language models",
+    "opentelemetry.sdk": "traces are not exported",
+    "requests": "traces are not exported",
     "livekit.agents.cli": "the command line of agents",
     "livekit.agents.inference": "LiveKit's models",
     "livekit.agents.llm": "language models",
@@ -37,10 +48,7 @@ class TellingProcess(ManagerProcess):
 
     @property
     def arguments(self) -> tuple[str, ...]:
-        return (
-            "-c",
-            f"import sys, http_api.__main__; http_api.__main__.run(dev=True); print({TOLD!r} + ' '.join(sys.modules))",
-        )
+        return "-c", SCRIPT
 
     @property
     def modules(self) -> set[str]:
@@ -71,3 +79,4 @@ async def test_no_part_of_the_libraries_is_loaded_that_is_never_needed(site: Sit
         assert await manager.end(signal.SIGTERM) == 0, manager.tail
     assert {"livekit.agents.worker", "livekit.rtc"} <= manager.modules, "the list is of the process that served"
     assert NEVER_NEEDED.keys() & manager.modules == set()
+    assert "collects garbage: True" in manager.log.read_text()
