@@ -107,19 +107,23 @@ async def test_callbacks_that_a_receiver_did_not_take_come_in_order_from_the_nex
         await user.disconnect()
         takes.set()
         await manager.start()
-        await receiver.tries(4)
-        assert receiver.events == ["session_ready", "session_ready", "session_active", "session_ready"]
-        first, again, active, left = receiver.told
-        assert again == first
-        assert len({first["id"], active["id"], left["id"]}) == 3
         await manager.until(session["session_id"], "ready")
         await until_delivered(manager, 3)
+        assert told_once(receiver) == ["session_ready", "session_active", "session_ready"]
+        first, again, *_ = receiver.told
+        assert again == first
         await manager.session(session["session_id"])  # its answer waits for the records
+        before = len(receiver.told)
         await manager.kill()
         await manager.start()
         await manager.end_session(session["session_id"])
-        await receiver.tries(5)
-        assert receiver.events[4:] == ["session_ended"]
+        await receiver.tries(before + 1)
+        assert receiver.events[before:] == ["session_ended"]
+
+
+def told_once(receiver: CallbackReceiver) -> list[str]:
+    """The events in order, each once however often it was sent: on a busy machine the first process tries again."""
+    return list({told["id"]: told["event"] for told in receiver.told}.values())
 
 
 async def until_delivered(manager: ManagerProcess, number: int) -> None:
