@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Self
 
 import aiohttp
@@ -90,7 +91,8 @@ class Bot:
     async def say_by_rpc(
         self, payload: str = '{"type": "ready"}', *, to: Callable[[], str | None] | None = None
     ) -> dict[str, Any]:
-        """Send an RPC, again while the manager is not listening yet. Raises the rtc.RpcError of a manager that is.
+        """Send an RPC, again while the manager is not listening yet. Raises the rtc.RpcError of a manager that is, or
+        that of a service that is out of the room.
 
         `to`: the manager's identity now, if it may be another one than that of the invite. It may be replaced during
         the call, which is then made again."""
@@ -107,13 +109,18 @@ class Bot:
                         max_round_trip_latency=1,
                     )
                 except rtc.RpcError as error:
-                    if error.code not in call_again:
+                    if error.code not in call_again or not self.room.isconnected():
                         raise
                     errors.append(error.code)
                     await asyncio.sleep(0.05)
                 else:
                     said: dict[str, Any] = json.loads(answer)
                     return said
+
+    async def say_failed(self, detail: str) -> None:
+        """It is removed at once, perhaps before it is answered."""
+        with suppress(rtc.RpcError):
+            await self.say_by_rpc(json.dumps({"type": "failed", "detail": detail}))
 
     async def say_by_data(self, payload: bytes | None = None, **fields: str) -> None:
         """Send a data message as documented; `fields` replace its fields, `payload` the whole message."""

@@ -135,7 +135,7 @@ async def test_late_join_of_an_older_attempt_is_removed(stack: Stack) -> None:
     ]
     old, new = (first, second) if chosen.service_id == "bot-1" else (second, first)
     await old.join()
-    await old.say_by_rpc('{"type": "failed", "detail": "out of memory"}')
+    await old.say_failed("out of memory")
     await come(new)
     await new.say_by_attribute()
     ready = await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)

@@ -37,7 +37,7 @@ async def one_that_fails_is_replaced(stack: Stack) -> tuple[dict[str, Any], Bot,
     first = bots.pop(invited.services[0].service_id)
     [second] = bots.values()
     await first.join()
-    await first.say_by_rpc('{"type": "failed", "detail": "no model"}')
+    await first.say_failed("no model")
     await second.invited()
     await second.join()
     await second.say_by_rpc()
