@@ -30,6 +30,9 @@ MANAGER, NEXT_MANAGER = "sm-manager-1", "sm-manager-2"
 SERVICE_IDENTITY = "sm-asr-service-1"
 SERVICE_IDENTITIES = tuple(f"sm-{module.service.service_id}-1" for module in (asr_service, llm_service, tts_service))
 
+HEARD_WITHIN = 60.0
+"""Seconds: enough for a busy machine."""
+
 T = TypeVar("T")
 
 
@@ -45,7 +48,7 @@ class Manager(FakeManager):
 
     async def hears(self) -> ServiceMessage:
         """The next signal that it acknowledges."""
-        assert await self._has_next(10), self.heard
+        assert await self._has_next(HEARD_WITHIN), self.heard
         self._taken += 1
         return self._acknowledged[self._taken - 1].message
 
