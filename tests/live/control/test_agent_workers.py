@@ -20,6 +20,8 @@ from tests.waiting import eventually
 
 pytestmark = pytest.mark.live
 
+PATIENT = {"ready_timeout": 150, "service_join_timeout": 100}
+"""Seconds: a busy machine takes half a minute to start the process of an agent's job."""
 ECHO = {"service_id": "echo-agent", "agent_name": "echo-agent", "metadata": {"type": "AGENT"}}
 
 
@@ -42,7 +44,7 @@ async def dispatches(stack: Stack, room_name: str) -> int:
 async def test_agent_without_a_worker_is_never_accepted_and_named_no_worker(
     start_stack: StartStack, site: Site
 ) -> None:
-    stack = await start_stack(site, ready_timeout=8)
+    stack = await start_stack(site, ready_timeout=16)
     await register(stack)
     body = {"user_identity": "alice", "required_services": ["echo-agent"]}
     async with stack.http.post("/api/v1/sessions", json=body) as answer:
@@ -61,7 +63,7 @@ async def test_agent_without_a_worker_is_never_accepted_and_named_no_worker(
 async def test_agent_whose_worker_takes_no_job_is_named_no_worker_until_one_does(
     start_stack: StartStack, site: Site, tmp_path: Path, agent: str
 ) -> None:
-    stack = await start_stack(site, ready_timeout=300)
+    stack = await start_stack(site, **PATIENT)
     await register(stack)
     async with agent_worker(site, tmp_path / "agent.log", f"tests.live.{agent}"):
         asked = await stack.request("echo-agent")
@@ -76,7 +78,7 @@ async def test_agent_whose_worker_takes_no_job_is_named_no_worker_until_one_does
 
 
 async def test_worker_that_comes_later_gets_the_session(start_stack: StartStack, site: Site, tmp_path: Path) -> None:
-    stack = await start_stack(site, ready_timeout=300)
+    stack = await start_stack(site, **PATIENT)
     await register(stack)
     asked = await stack.request("echo-agent")
     session_id = asked["session_id"]
@@ -91,9 +93,10 @@ async def test_worker_that_comes_later_gets_the_session(start_stack: StartStack,
 
 @pytest.mark.parametrize("named", [("agent_name", "room_config"), ("agentName", "roomConfig")], ids=["snake", "camel"])
 async def test_stock_agent_parses_its_own_metadata_from_a_token_request(
-    stack: Stack, site: Site, tmp_path: Path, named: tuple[str, str]
+    start_stack: StartStack, site: Site, tmp_path: Path, named: tuple[str, str]
 ) -> None:
     agent_name, room_config = named
+    stack = await start_stack(site, **PATIENT)
     dialer = {"service_id": "phone-service", "agent_name": "dialer", "metadata": {"type": "AGENT"}}
     async with agent_worker(site, tmp_path / "agent.log", "tests.live.metadata_agent"):
         async with stack.http.post("/api/v1/microservices/register", json=dialer) as answer:

@@ -9,19 +9,21 @@ import pytest
 
 from manager_agent.session.events import Evidence
 from tests.live.agent_worker import agent_worker
-from tests.live.conftest import Site, Stack
+from tests.live.conftest import Site, StartStack
+from tests.live.control.test_agent_workers import PATIENT
 from tests.live.humans import Human
 from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.live
 
 
-async def test_ordinary_livekit_agent_becomes_a_service(stack: Stack, site: Site, tmp_path: Path) -> None:
+async def test_ordinary_livekit_agent_becomes_a_service(start_stack: StartStack, site: Site, tmp_path: Path) -> None:
+    stack = await start_stack(site, **PATIENT)
     registration = {"service_id": "echo-agent", "agent_name": "echo-agent", "metadata": {"type": "AGENT"}}
     async with agent_worker(site, tmp_path / "agent.log"):
         async with stack.http.post("/api/v1/microservices/register", json=registration) as answer:
             assert answer.status == 201, await answer.text()
-        session = await stack.request("echo-agent", prefer="wait=30")
+        session = await stack.request("echo-agent", prefer="wait=150")
         assert (session["state"], session["services"][0]["ready_by"]) == ("ready", Evidence.JOIN)
         human = Human()
         await human.join(session)
