@@ -26,8 +26,8 @@ from tests.waiting import eventually
 pytestmark = pytest.mark.browser
 
 PROFILES = "profiles: {nothing: [], assistant: [kit-service]}"
-IMPATIENT = {"token_join_timeout": 4, "user_rejoin_timeout": 4}
-"""Settings with which a session ends soon when no user joins or returns."""
+IMPATIENT = {"token_join_timeout": 10, "user_rejoin_timeout": 4}
+"""Settings with which a session ends soon when no user joins or returns; a busy machine needs seconds for a join."""
 PAGE = """<!doctype html>
 <link rel="icon" href="data:,">
 <div id="root"></div>
