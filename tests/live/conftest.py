@@ -42,7 +42,7 @@ from tests.live.node_example import node_service_folder as node_service_folder
 from tests.livekit_proxy import REGISTERS, LiveKitProxy
 from tests.session_report import in_short
 from tests.signals import write_to_terminal
-from tests.waiting import described, waiting_for
+from tests.waiting import described, eventually, waiting_for
 
 disable_log_capture()
 vars(_ffi_client)["print"] = write_to_terminal  # why the SDK panicked: what is captured is lost with the process
@@ -149,9 +149,11 @@ class Stack:
         return [in_short(session) for session in self.store.list()]
 
     async def until(self, session_id: str, wanted: Callable[[Session], bool]) -> Session:
-        """Return the session once it is as wanted."""
+        """Return the session once it is as wanted. Fails at once if it is over and nothing more happens to it."""
         async with waiting_for(described(wanted), lambda: in_short(self.store.get(session_id))):
-            return await self.store.wait_for(session_id, wanted)
+            session = await self.store.wait_for(session_id, lambda latest: wanted(latest) or latest.is_cleaned_up)
+        assert wanted(session), f"{described(wanted)}: {in_short(session)}"
+        return session
 
     async def logged(self, event: str, times: int) -> None:
         """Return once the manager has logged this event so often."""
@@ -167,6 +169,11 @@ class Stack:
         """The names of the rooms, without the one that has the process that acts."""
         async with waiting_for("LiveKit's list of rooms", self.sessions):  # LiveKitAPI has no timeout of its own
             return await room_names(self.livekit)
+
+    async def has_no_rooms(self) -> None:
+        """Return once LiveKit has none. A manager whose join takes long makes a deleted room again, and that one is
+        deleted too."""
+        await eventually("no rooms", self.rooms, lambda rooms: not rooms)
 
     async def participants(self, room_name: str) -> list[api.ParticipantInfo]:
         async with waiting_for(f"LiveKit's list of participants of {room_name}", self.sessions):

@@ -55,10 +55,15 @@ class Human:
 
 async def ready_session(stack: Stack, *bots: Bot, **more: Any) -> dict[str, Any]:
     """The answer of POST /sessions for a session that all of these bots have joined."""
-    asking = asyncio.create_task(stack.request(*(bot.service_id for bot in bots), prefer="wait=20", **more))
-    await asyncio.gather(*(bot.invited() for bot in bots))
-    await asyncio.gather(*(bot.join() for bot in bots))
-    return await asking
+
+    async def join(bot: Bot) -> None:
+        await bot.join(await bot.invited())
+
+    async with asyncio.TaskGroup() as tasks:  # an answer without a session ends the wait for invites
+        asking = tasks.create_task(stack.request(*(bot.service_id for bot in bots), prefer="wait=60", **more))
+        for bot in bots:
+            tasks.create_task(join(bot))
+    return asking.result()
 
 
 async def over(stack: Stack, session_id: str) -> Session:

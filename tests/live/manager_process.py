@@ -139,13 +139,14 @@ class ManagerProcess:
                 await asyncio.sleep(0.05)
 
     async def until(self, session_id: str, state: str) -> dict[str, Any]:
-        """The session once it is in this state."""
+        """The session once it is in this state. Fails at once if it is over in another one."""
         seen: list[Any] = []
         async with waiting_for(f"{session_id} to be {state}", lambda: (seen[-1:], self.tail)):
             while True:
                 seen.append(await self.session(session_id))
                 if seen[-1]["state"] == state:
                     return dict(seen[-1])
+                assert seen[-1]["ended_at"] is None, seen[-1]
                 await asyncio.sleep(0.05)
 
     async def _status(self, path: str) -> int:

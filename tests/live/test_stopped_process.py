@@ -81,6 +81,17 @@ async def asking(manager: ManagerProcess, user: str, bot: Bot, **headers: str) -
     return task
 
 
+async def managed(livekit: api.LiveKitAPI, session: dict[str, Any]) -> None:
+    """Return once the session's manager is in the room: one that joins for long makes a deleted room again."""
+
+    async def managers() -> list[str]:
+        request = api.ListParticipantsRequest(room=session["room_name"])
+        listed = (await livekit.room.list_participants(request)).participants
+        return [one.identity for one in listed if one.permission.hidden and one.state == api.ParticipantInfo.ACTIVE]
+
+    await eventually(f"a manager in {session['room_name']}", managers)
+
+
 async def is_stopping(manager: ManagerProcess) -> None:
     """Return once the process says that it is stopping. It still answers then."""
     async with waiting_for("/readyz to be 503", lambda: manager.tail):
@@ -103,6 +114,7 @@ async def test_sessions_in_every_state_outlive_a_stop_and_their_services_are_tol
         user = await joined_by_its_user(manager, active, noticed)
         ready, waiting = await opened(manager, "rita"), await opened(manager, "wanda", waiting_bot)
         ended = await opened(manager, "eve")
+        await managed(livekit, ended)
         await manager.end_session(ended["session_id"])
         key = {"Idempotency-Key": "k1"}
         keyed, lone = await asking(manager, "kim", keyed_bot, **key), await asking(manager, "leo", lone_bot)
@@ -209,6 +221,8 @@ async def test_a_stop_ends_all_sessions_if_that_is_set(
         active = await opened(manager, "anna", in_call, joined=True)
         user = await joined_by_its_user(manager, active, noticed)
         waiting, ready = await opened(manager, "wanda", waiting_bot), await opened(manager, "rita")
+        for session in (active, waiting, ready):
+            await managed(livekit, session)
         assert await manager.end(signal.SIGINT) == 0
         rooms = {room.name for room in (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms}
         sessions = [active, waiting, ready]

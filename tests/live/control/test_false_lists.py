@@ -28,6 +28,8 @@ pytestmark = pytest.mark.live
 ALONE: dict[str, Any] = {"user_identity": "alice", "required_services": []}
 LOOKS = 8
 """More listings than it takes to believe them."""
+TRIES_MAX = 40
+"""To delete a room: the pauses between them double, however long the test takes."""
 
 
 @pytest.fixture
@@ -208,7 +210,7 @@ async def test_a_room_is_deleted_with_its_session_though_one_list_lacks_it(proxi
     lacking = proxy.on("ListRooms", emptied, where=lambda request: session["room_name"] in request.names, times=2)
     await (await proxied.http.delete(f"/api/v1/sessions/{session['session_id']}")).release()
     assert lacking.ended == 2
-    assert await proxied.rooms() == []
+    await proxied.has_no_rooms()
 
 
 # --- a dead node --------------------------------------------------------------------------------------
@@ -277,8 +279,8 @@ async def test_a_room_that_cannot_be_deleted_is_tried_a_few_times_and_its_sessio
         return (await scrape(stack.http)).total("session_manager_rooms_undeletable")
 
     await eventually("the room to be counted", counted, lambda count: count == 1)
-    listings, tries = len(proxy.requests("ListRooms")), len(proxy.requests("DeleteRoom"))
-    assert tries < listings / 2
+    print(tries := len(proxy.requests("DeleteRoom")), "tries")
+    assert tries <= TRIES_MAX
     undeletable.lift()
     await eventually("no rooms", stack.rooms, lambda rooms: not rooms)
     await eventually("no room to be counted", counted, lambda count: count == 0)

@@ -12,8 +12,11 @@ import pytest
 from livekit import api, rtc
 
 from http_api.limits.waiters import WAITERS
+from manager_agent.control import orchestrator
+from manager_agent.livekit import join_slots
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import Human, ready_session
+from tests.live.managers import is_watched
 from tests.livekit_faults import Hold
 from tests.livekit_proxy import LiveKitProxy
 from tests.waiting import eventually
@@ -23,10 +26,16 @@ pytestmark = pytest.mark.live
 NAME = "standup"
 
 
+async def close(stack: Stack, session: dict[str, Any]) -> None:
+    """End it once its manager is there: one that joins for long keeps the name of the room taken."""
+    await stack.until(session["session_id"], is_watched)
+    await (await stack.http.delete(f"/api/v1/sessions/{session['session_id']}")).release()
+
+
 async def ended(stack: Stack, **more: Any) -> dict[str, Any]:
     """A session of this room that has ended, with the token that it gave out."""
     session = await stack.request(prefer="wait=10", room_name=NAME, **more)
-    await (await stack.http.delete(f"/api/v1/sessions/{session['session_id']}")).release()
+    await close(stack, session)
     return session
 
 
@@ -58,7 +67,7 @@ async def test_old_token_of_a_service_opens_nothing(stack: Stack) -> None:
     bot = await stack.bot("asr")
     first = await ready_session(stack, bot, room_name=NAME)
     invite = bot.invites[0]
-    await (await stack.http.delete(f"/api/v1/sessions/{first['session_id']}")).release()
+    await close(stack, first)
     await stack.request(prefer="wait=10", room_name=NAME)
     await bot.join(invite)
     await eventually("an empty room", lambda: identities(stack), lambda left: not left, every=0.05)
@@ -116,9 +125,11 @@ async def test_token_request_waits_for_the_room_name(start_stack: StartStack, si
 
 
 async def test_manager_that_still_joins_as_its_session_ends_keeps_no_room_name_taken(
-    start_stack: StartStack, site: Site, proxy: LiveKitProxy
+    start_stack: StartStack, site: Site, proxy: LiveKitProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its join would make the room again, so the room is deleted after it."""
+    for module, name in ((join_slots, "HELD_MAX"), (orchestrator, "SETTLE_TIMEOUT")):
+        monkeypatch.setattr(module, name, 3_600.0)  # a busy machine needs longer than either
     stack = await start_stack(site, LIVEKIT_SERVER_URL=proxy.url)
     proxy.joins = hold = Hold()
     first = await stack.request(prefer="wait=10", room_name=NAME)
@@ -137,7 +148,7 @@ async def test_service_that_returns_to_a_deleted_room_is_removed_and_the_room_cl
     """Its token is still valid. The room that it opened again, which is of no session, is left to LiveKit."""
     bot = await stack.bot("asr")
     session = await ready_session(stack, bot, room_name=NAME)
-    await (await stack.http.delete(f"/api/v1/sessions/{session['session_id']}")).release()
+    await close(stack, session)
     # Long enough for a busy machine to join: agents alone keep no room open.
     await stack.livekit.room.create_room(api.CreateRoomRequest(name=NAME, empty_timeout=10, departure_timeout=1))
     await bot.join(bot.invites[0])

@@ -141,4 +141,4 @@ async def test_room_of_a_session_is_deleted_by_its_sid_whatever_its_metadata(pro
     assert RoomStatus.read(room.metadata) is not None
     await proxied.livekit.room.update_room_metadata(api.UpdateRoomMetadataRequest(room=NAME, metadata="mine"))
     await (await proxied.http.delete(f"/api/v1/sessions/{session['session_id']}")).release()
-    assert await room_now(proxied) is None
+    await eventually("no room", lambda: room_now(proxied), lambda room: room is None)
