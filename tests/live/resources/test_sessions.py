@@ -10,6 +10,7 @@ import jwt
 import pytest
 from livekit import api
 
+from manager_agent.session import retries
 from manager_agent.session.session import EndReason, SessionState
 from tests.live.conftest import SECRET, Site, Stack, StartStack
 from tests.live.humans import Human, over, ready_session
@@ -206,7 +207,10 @@ async def test_room_deleted_from_outside_ends_the_session_of_a_user(stack: Stack
     assert ended.end.reason is EndReason.ROOM_CLOSED
 
 
-async def test_lost_service_without_replacement_fails_the_session(start_stack: StartStack, site: Site) -> None:
+async def test_lost_service_without_replacement_fails_the_session(
+    start_stack: StartStack, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "REJOIN_GRACE", 60.0)  # it is not invited again
     stack = await start_stack(site, replacement_timeout=0.5)
     bot = await stack.bot("asr")
     session = await ready_session(stack, bot)
