@@ -27,6 +27,7 @@ from http_api.server import serving
 from http_api.settings.secret_values import secret_values
 from http_api.settings.settings import DevSettings, Settings
 from manager_agent.clock import Clock
+from manager_agent.control import probe
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.interfaces import HELP, has_interface
@@ -237,6 +238,12 @@ async def no_room_outlives_its_loop() -> AsyncIterator[None]:
     queue, loop = FfiClient.instance.queue, asyncio.get_running_loop()
     with queue._lock:
         queue._subscribers[:] = [subscriber for subscriber in queue._subscribers if subscriber[1] is not loop]
+
+
+@pytest.fixture(autouse=True)
+def patience_with_the_deep_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It joins twice, which takes a busy machine longer than an operator would wait."""
+    monkeypatch.setattr(probe, "PROBE_TIMEOUT", 100.0)
 
 
 @pytest.fixture
