@@ -122,7 +122,8 @@ class ClientConnection(RequestHandler):
         self._body: StreamReader = EMPTY_PAYLOAD
         """The body of the latest request, which may still be arriving after the response."""
         self._is_refused = False
-        self._gone = asyncio.Event()
+        self._gone: asyncio.Future[None] | None = None
+        """Waits for the end of the connection: only that of a request that was refused is waited for."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -131,7 +132,8 @@ class ClientConnection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._idle.discard(self)
         self._headers_end()
-        self._gone.set()
+        if self._gone is not None and not self._gone.done():
+            self._gone.set_result(None)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -190,9 +192,10 @@ class ClientConnection(RequestHandler):
     async def _linger(self) -> None:
         if self.transport is not None and self.transport.can_write_eof():
             self.transport.write_eof()
+            self._gone = self._loop.create_future()
             with suppress(TimeoutError):
                 async with asyncio.timeout(LINGER_TIMEOUT):
-                    await self._gone.wait()
+                    await self._gone
 
     def handle_error(
         self,
