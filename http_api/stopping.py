@@ -8,12 +8,31 @@ begun            /readyz and requests for new sessions get 503; all else goes on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
+from types import TracebackType
 
 from aiohttp import web
 
 IS_STOPPING = "the session manager is stopping"
+
+
+class LimitedWait:
+    """A timeout among others that end at once. A class, as thousands of clients wait in one: a generator is larger."""
+
+    __slots__ = ("_running", "_timeout")
+
+    def __init__(self, running: set[asyncio.Timeout], seconds: float | None) -> None:
+        self._running, self._timeout = running, asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> asyncio.Timeout:
+        self._running.add(self._timeout)
+        return await self._timeout.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self._running.discard(self._timeout)
+        await self._timeout.__aexit__(kind, error, at)
 
 
 class TimeLimits:
@@ -23,16 +42,14 @@ class TimeLimits:
         self._running = set[asyncio.Timeout]()
         self._is_reached = False
 
-    @asynccontextmanager
-    async def timeout(self, seconds: float | None) -> AsyncIterator[asyncio.Timeout]:
+    @property
+    def is_reached(self) -> bool:
+        return self._is_reached
+
+    def timeout(self, seconds: float | None) -> LimitedWait:
         """Like asyncio.timeout(). Raises TimeoutError after `seconds` (None: no limit), or once the limits are reached;
         then also at the first wait inside."""
-        async with asyncio.timeout(0 if self._is_reached else seconds) as limit:
-            self._running.add(limit)
-            try:
-                yield limit
-            finally:
-                self._running.discard(limit)
+        return LimitedWait(self._running, 0 if self._is_reached else seconds)
 
     def reach(self) -> None:
         self._is_reached = True

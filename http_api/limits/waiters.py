@@ -31,9 +31,7 @@ class Waiters:
     @contextmanager
     def waiting(self) -> Iterator[None]:
         """Occupy a slot while waiting. Raises Overloaded when all slots are taken."""
-        if self.count >= self._most:
-            raise Overloaded(f"{self._most} requests are already waiting (WAITERS_MAX)")
-        self.count += 1
+        self._take_slot()
         try:
             yield
         finally:
@@ -45,13 +43,19 @@ class Waiters:
         Overloaded."""
         if self._streams[principal.name] >= self._streams_most and not principal.is_trusted:
             raise TooManyStreams(self._streams_most)
-        with self.waiting():
-            self._streams[principal.name] += 1
-            try:
-                yield
-            finally:
-                self._streams[principal.name] -= 1
-                self._streams += Counter()  # drops callers without streams
+        self._take_slot()
+        self._streams[principal.name] += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+            self._streams[principal.name] -= 1
+            self._streams += Counter()  # drops callers without streams
+
+    def _take_slot(self) -> None:
+        if self.count >= self._most:
+            raise Overloaded(f"{self._most} requests are already waiting (WAITERS_MAX)")
+        self.count += 1
 
 
 async def until(

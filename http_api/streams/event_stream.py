@@ -1,5 +1,8 @@
 """Server-sent events to one client: start the stream, keep it alive, and disconnect a client that does not keep up. The
-data buffered for a client is bounded."""
+data buffered for a client is bounded.
+
+A stream is written to by its handler alone, heartbeats too: it has no task of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from itertools import chain
 
 import structlog
-from aiohttp import web
-from aiohttp_sse import EventSourceResponse
+from aiohttp import ClientConnectionResetError, web
 
 from http_api.app_keys import CLOCK
 from http_api.limits.waiters import WAITERS
@@ -20,7 +22,7 @@ from http_api.request_context import PRINCIPAL, remote_of
 log = structlog.get_logger()
 
 HEARTBEAT = 15.0
-"""Seconds between comments, which show the client and any proxies that the stream is alive."""
+"""Seconds without an event until a comment shows the client and any proxies that the stream is alive."""
 SEND_TIMEOUT = 5.0
 """Seconds. A client that does not receive an event, or a piece of a long one, in this time is disconnected. It may
 reconnect for the current state."""
@@ -30,58 +32,61 @@ RETRY = 2_000
 """Milliseconds after which a client should reconnect when its stream breaks."""
 BUFFER_MAX = 16 * 1024
 """Bytes buffered for a client in this process, in addition to one event or one piece of it."""
+NO_WAIT_MAX = BUFFER_MAX // 2
+"""Bytes that certainly fit into that buffer, with what HTTP adds: writing them can't wait, and needs no timeout."""
 SOCKET_BUFFER = 32 * 1024
 """Bytes buffered for a client in the kernel, which allocates twice as many. The default would be megabytes."""
 HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache, no-store, no-transform"}
 """`no-transform`: a proxy that compresses the stream would hold events back."""
-
-
-class _Answer(EventSourceResponse):
-    """Skips heartbeats that would fall into the middle of an event."""
-
-    is_within_event = False
-
-    async def write(self, data: bytes | bytearray | memoryview) -> None:
-        if not self.is_within_event:
-            await super().write(data)
-
-    async def write_within_event(self, data: bytes) -> None:
-        await super().write(data)
+STREAM_HEADERS = HEADERS | {"Connection": "keep-alive", "X-Accel-Buffering": "no"}
+TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux only
 
 
 class EventStream:
     """A response that has started. Every method raises ConnectionError when the client is gone or does not keep up."""
 
-    def __init__(self, request: web.Request, response: _Answer) -> None:
+    __slots__ = ("_request", "response")
+
+    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
         self.response = response
         self._request = request
 
     async def send(self, data: str, *, event: str | None = None, id: str | None = None) -> None:
-        async with self._in_time(SEND_TIMEOUT):
-            await self.response.send(data, event=event, id=id)
-            await self._request.writer.drain()
+        """Send an event. `data` must contain no line breaks."""
+        name = "" if event is None else f"event: {event}\r\n"
+        number = "" if id is None else f"id: {id}\r\n"
+        await self._write(f"{number}{name}data: {data}\r\n\r\n".encode())
+
+    async def send_retry(self) -> None:
+        await self._write(f"retry: {RETRY}\r\n\r\n".encode())
+
+    async def send_heartbeat(self) -> None:
+        await self._write(b": ping\r\n\r\n")
 
     async def send_in_parts(self, event: str, parts: Iterable[str]) -> None:
         """Send one event whose data is generated while it is sent, as fast as the client receives it. `parts` must
         contain no line breaks. Yields to the event loop between pieces."""
-        self.response.is_within_event = True
-        try:
-            for part in chain([f"event: {event}\r\ndata: "], parts, ["\r\n\r\n"]):
-                for begin in range(0, len(part), PIECE):
-                    await self._send_piece(part[begin : begin + PIECE].encode())
-        finally:
-            self.response.is_within_event = False
+        for part in chain([f"event: {event}\r\ndata: "], parts, ["\r\n\r\n"]):
+            for begin in range(0, len(part), PIECE):
+                await self._write(part[begin : begin + PIECE].encode())
+                await asyncio.sleep(0)
 
-    async def _send_piece(self, piece: bytes) -> None:
+    async def _write(self, data: bytes) -> None:
+        transport = self._request.transport
+        if transport is None:
+            raise ClientConnectionResetError
+        if transport.get_write_buffer_size() + len(data) <= NO_WAIT_MAX:
+            await self.response.write(data)
+            return
         async with self._in_time(SEND_TIMEOUT):
-            await self.response.write_within_event(piece)
+            await self.response.write(data)
             await self._request.writer.drain()
-        await asyncio.sleep(0)
 
     async def end(self) -> None:
         """End the response properly, which distinguishes it from a broken connection."""
         async with self._in_time(SEND_TIMEOUT):
             await self.response.write_eof()
+        _limit_unacknowledged(self._request, 0)  # the client's next request may use this connection
 
     @asynccontextmanager
     async def _in_time(self, seconds: float) -> AsyncIterator[None]:
@@ -101,22 +106,21 @@ class EventStream:
 async def event_stream(request: web.Request) -> AsyncIterator[EventStream]:
     """The stream in response to `request`. The block ends without an error when the client disconnects, is
     disconnected, or its credentials expire. Raises TooManyStreams, Overloaded."""
-    response = _Answer(send_timeout=SEND_TIMEOUT, ping_interval=HEARTBEAT)
-    response.headers.update(HEADERS)
+    response = web.StreamResponse(headers=STREAM_HEADERS)
     with request.app[WAITERS].stream(request[PRINCIPAL]):
         await response.prepare(request)
         _bound_buffers(request)
+        _limit_unacknowledged(request, SEND_TIMEOUT)
         stream = EventStream(request, response)
         with suppress(ConnectionError):
-            async with response:
-                try:
-                    async with asyncio.timeout(_credentials_last(request)) as credentials:
-                        await response.write(f"retry: {RETRY}\r\n\r\n".encode())
-                        yield stream
-                except TimeoutError:
-                    if not credentials.expired():
-                        raise
-                    await stream.end()  # the client reconnects and must authenticate again
+            try:
+                async with asyncio.timeout(_credentials_last(request)) as credentials:
+                    await stream.send_retry()
+                    yield stream
+            except TimeoutError:
+                if not credentials.expired():
+                    raise
+                await stream.end()  # the client reconnects and must authenticate again
 
 
 def head() -> web.StreamResponse:
@@ -135,3 +139,11 @@ def _bound_buffers(request: web.Request) -> None:
     if request.transport is not None:
         request.transport.set_write_buffer_limits(high=BUFFER_MAX)
         request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
+
+
+def _limit_unacknowledged(request: web.Request, seconds: float) -> None:
+    """Let the kernel break the connection once what was sent is unacknowledged for so long (0: its default): a client
+    that is gone without a word is noticed although the buffers are not full."""
+    if TCP_USER_TIMEOUT is not None and request.transport is not None:
+        connection = request.transport.get_extra_info("socket")
+        connection.setsockopt(socket.IPPROTO_TCP, TCP_USER_TIMEOUT, int(seconds * 1_000))

@@ -12,7 +12,7 @@ from http_api.access.principals import Principal
 from http_api.app_keys import STORE
 from http_api.models.required_services import PROFILES, Profiles
 from http_api.request_context import PRINCIPAL
-from http_api.streams.event_stream import EventStream, event_stream, head
+from http_api.streams.event_stream import HEARTBEAT, EventStream, event_stream, head
 from http_api.streams.models import CallerView, FeedEvent, Forgotten, ServiceGone, Snapshot
 from http_api.streams.subscribers import FEED, FeedReaders, Reader
 from manager_agent.session.session import Session
@@ -43,7 +43,12 @@ async def follow(request: web.Request) -> web.StreamResponse:
         with readers.reading(request[PRINCIPAL]) as reader:
             await stream.send_in_parts(FeedEvent.SNAPSHOT, _snapshot(readers, reader, app[STORE].list(), app[PROFILES]))
             while reader.has_news or not readers.is_over:
-                await reader.wait()
+                try:
+                    async with asyncio.timeout(HEARTBEAT):
+                        await reader.wait()
+                except TimeoutError:
+                    await stream.send_heartbeat()
+                    continue
                 if reader.is_behind:
                     break
                 await _tell_news(readers, reader, stream)

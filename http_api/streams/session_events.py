@@ -12,7 +12,7 @@ from http_api.app_keys import STORE
 from http_api.models.rendered import RENDERED_SESSIONS, RenderedSessions
 from http_api.resources.ownership import session_of
 from http_api.stopping import STOPPING, TimeLimits
-from http_api.streams.event_stream import EventStream, event_stream, head
+from http_api.streams.event_stream import HEARTBEAT, EventStream, event_stream, head
 from manager_agent.not_acting import NotActing
 from manager_agent.session.session import Session
 from manager_agent.store.store import Store, UnknownSession
@@ -46,10 +46,13 @@ async def _tell(
     over = False
     while not over:
         try:
-            async with limits.timeout(None):
+            async with limits.timeout(HEARTBEAT):
                 session = await store.wait_for(session_id, _other_than(seen))
         except TimeoutError:
-            break
+            if limits.is_reached:
+                break
+            await stream.send_heartbeat()
+            continue
         seen, over = str(session.revision), session.over
         await stream.send(rendered.of(session), id=seen)
     await stream.end()

@@ -20,7 +20,7 @@ from tests.api.stand_ins import Api
 from tests.unit.sessions import ASR, JOINS, invited, managed, seen
 from tests.waiting import waiting_for
 
-SERVER_TASKS = ("RequestHandler.start", "RequestHandler._handle_request", "EventSourceResponse._ping")
+SERVER_TASKS = ("RequestHandler.start", "RequestHandler._handle_request")
 
 
 @dataclass
@@ -80,7 +80,7 @@ async def still_session(api: Api, session_id: str = "ses_still", **fields: Any) 
 
 
 def server_tasks() -> set[asyncio.Task[Any]]:
-    """The tasks that serve connections: one or two of aiohttp for each, and one of aiohttp-sse for a heartbeat."""
+    """The tasks that serve connections: one or two of aiohttp for each."""
     return {task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__qualname__", "") in SERVER_TASKS}
 
 
