@@ -60,14 +60,15 @@ class ServiceQuotas:
     def check(self, owner: str, service_id: str, begun: Sequence[Begun]) -> None:
         """Check that this caller may register this service. Replacing one is always allowed. `begun`: registrations
         that count too, although they are not recorded yet. Raises TooManyServices, Overloaded."""
-        owners = {instance.service.service_id: instance.service.owner for instance in self._registry.instances}
-        if service_id in owners:
+        known = self._registry
+        if service_id in known:
             return
         # One of the same id may be refused yet: this one is not a replacement.
-        owners = {other.service_id: other.owner for other in begun if other.service_id != service_id} | owners
-        if owner != DEVELOPER.name and sum(other == owner for other in owners.values()) >= self._per_caller:
+        others = {other.service_id: other.owner for other in begun if other.service_id != service_id}
+        owners = [other for begun_id, other in others.items() if begun_id not in known]
+        if owner != DEVELOPER.name and known.owned_by(owner) + owners.count(owner) >= self._per_caller:
             raise TooManyServices(self._per_caller)
-        if len(owners) >= self._in_all:
+        if known.count + len(owners) >= self._in_all:
             raise Overloaded(f"the server already has {self._in_all} registered services (SERVICES_MAX)")
 
 

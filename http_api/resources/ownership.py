@@ -164,7 +164,7 @@ def refuse_agent_of_others(request: web.Request, agent_name: str | None, begun: 
         return
     if any(other.agent_name == agent_name and not principal.may_register_over(other.owner) for other in begun):
         raise OtherCaller(agent_name)
-    agents = (one.service for one in request.app[REGISTRY].instances if one.service.agent_name == agent_name)
+    agents = request.app[REGISTRY].of_agent(agent_name)
     if any(agent.static or not principal.may_register_over(agent.owner) for agent in agents):
         raise OtherCaller(agent_name)
 

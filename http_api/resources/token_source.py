@@ -121,7 +121,8 @@ async def _open(request: web.Request, asked: TokenRequest, human: User, ready_ti
     same errors as POST /sessions."""
     app, session_requests = request.app, request.app[SESSION_REQUESTS]
     default = app[SETTINGS].default_profile or DEFAULT_PROFILE
-    known = app[PROFILES], app[REGISTRY].serving(request[PRINCIPAL].name), default
+    names = [agent.agent_name for agent in asked.agents if agent.agent_name]
+    known = app[PROFILES], app[REGISTRY].named(names, request[PRINCIPAL].name), default
     session = session_requests.build(
         human,
         requirements_of(asked.agents, *known),

@@ -12,6 +12,7 @@ import math
 import random
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import structlog
 
@@ -185,11 +186,33 @@ class Registry:
         """All services, sorted by id."""
         return [status.service for status in self.statuses()]
 
-    def serving(self, owner: str) -> Sequence[RegisteredService]:
-        """The services that sessions of this caller may use, sorted by id."""
+    def named(self, names: Iterable[str], owner: str) -> Sequence[RegisteredService]:
+        """The services that sessions of this caller may use and that have one of these names: as their id, as their
+        agent name, or as their type, of which it is one of them. Sorted by id."""
         self.refresh()
-        found = (instance.service for instance in self._instances.values() if instance.service.serves(owner))
-        return sorted(found, key=lambda service: service.service_id)
+        found = dict[str, RegisteredService]()
+        for name in names:
+            by_id = [self._instances[name].service] if name in self._instances else []
+            by_type = [self._instances[service_id].service for service_id in islice(self._index.ids(name, owner), 1)]
+            for service in (*by_id, *by_type, *self._index.of_agent(name)):
+                if service.serves(owner):
+                    found[service.service_id] = service
+        return [service for _, service in sorted(found.items())]
+
+    def of_agent(self, agent_name: str) -> Iterable[RegisteredService]:
+        """The services with this agent name, of all callers."""
+        return self._index.of_agent(agent_name)
+
+    def owned_by(self, owner: str) -> int:
+        """The number of services that this caller has registered."""
+        return self._index.owned_by(owner)
+
+    def __contains__(self, service_id: str) -> bool:
+        return service_id in self._instances
+
+    @property
+    def count(self) -> int:
+        return len(self._instances)
 
     @property
     def instances(self) -> Collection[Instance]:

@@ -7,6 +7,7 @@ is noted, and `advance` looks at those instances alone: however many are registe
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -46,6 +47,9 @@ class ServiceIndex:
         self._instances: dict[str, Instance] = {}
         self._in_use = uses.in_use
         self._groups: dict[Scope, _Group] = {}
+        self._of_agents: dict[str, set[str]] = defaultdict(set)
+        """The ids of services by their agent names."""
+        self._owned: Counter[str] = Counter()
         self._changed: dict[str, None] = {}
         """The ids of instances that may have another place in the order since `advance`."""
         self._due = DueTimes()
@@ -61,26 +65,52 @@ class ServiceIndex:
 
     def put(self, instance: Instance) -> None:
         """Add an instance, or replace the one of its id."""
-        service_id, scope = instance.service.service_id, _scope(instance.service)
-        before = self._instances.get(service_id)
-        if before is not None and _scope(before.service) != scope:
-            self.remove(service_id)
-        self._instances[service_id] = instance
-        if scope not in self._groups:
-            self._groups[scope] = _Group()
-        self._groups[scope].ids.add(service_id)
-        self._note(service_id)
+        service = instance.service
+        before = self._instances.get(service.service_id)
+        if before is not None and _filed(before.service) != _filed(service):
+            self.remove(service.service_id)
+            before = None
+        self._instances[service.service_id] = instance
+        if before is None:
+            self._file(service)
+        self._note(service.service_id)
 
     def remove(self, service_id: str) -> None:
-        scope = _scope(self._instances.pop(service_id).service)
+        self._due.set(service_id, math.inf)
+        service = self._instances.pop(service_id).service
+        scope, owner, agent_name = _filed(service)
+        self._owned[owner] -= 1
+        if not self._owned[owner]:
+            del self._owned[owner]
+        if agent_name is not None:
+            self._of_agents[agent_name].remove(service_id)
+            if not self._of_agents[agent_name]:
+                del self._of_agents[agent_name]
         group = self._groups[scope]
         group.ids.remove(service_id)
         group.reliable.discard(service_id)
         group.admitting.put(service_id, None)
         group.suspended.put(service_id, None)
-        self._due.set(service_id, math.inf)
         if not group.ids:
             del self._groups[scope]
+
+    def _file(self, service: RegisteredService) -> None:
+        """Make it found by what it is found by."""
+        scope, owner, agent_name = _filed(service)
+        self._owned[owner] += 1
+        if agent_name is not None:
+            self._of_agents[agent_name].add(service.service_id)
+        if scope not in self._groups:
+            self._groups[scope] = _Group()
+        self._groups[scope].ids.add(service.service_id)
+
+    def owned_by(self, owner: str) -> int:
+        """The number of services that this caller has registered."""
+        return self._owned[owner]
+
+    def of_agent(self, agent_name: str) -> Iterator[RegisteredService]:
+        """The services with this agent name, of all callers."""
+        return (self._instances[service_id].service for service_id in self._of_agents.get(agent_name, ()))
 
     def advance(self, now: float) -> None:
         """Bring the order up to date."""
@@ -133,6 +163,11 @@ class ServiceIndex:
         type, owner = scope
         scopes = {(type, None), (type, owner)}
         return sum(len(self._groups[one].reliable) for one in scopes if one in self._groups)
+
+
+def _filed(service: RegisteredService) -> tuple[Scope, str, str | None]:
+    """What it is found by, besides its id."""
+    return _scope(service), service.owner, service.agent_name
 
 
 def _scope(service: RegisteredService) -> Scope:

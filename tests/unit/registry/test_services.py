@@ -59,9 +59,27 @@ def test_services_are_listed_in_order_of_their_id() -> None:
     assert a_registry(LLM, BOT, ASR).list() == [ASR, BOT, LLM]
 
 
-def test_services_of_one_caller_are_its_own_and_the_shared_ones() -> None:
+def test_services_are_found_by_the_names_that_a_caller_may_use() -> None:
+    """By their ids, their agent names and their types: one of each type will do."""
     own, shared, other = replace(BOT, owner="alice"), replace(ASR, shared=True), replace(LLM, owner="bob")
-    assert a_registry(other, own, shared).serving("alice") == [shared, own]
+    registry = a_registry(other, own, shared)
+    for name, found in (("bot", own), ("BOT", own), ("bot-service", own), ("asr-service", shared), ("ASR", shared)):
+        assert registry.named([name], "alice") == [found]
+    assert registry.named(["LLM", "llm-service", "nobody"], "alice") == []
+    assert registry.named(["bot", "ASR", "BOT"], "alice") == [shared, own]
+    assert registry.named(["bot", "LLM"], "bob") == [other]
+
+
+def test_services_of_an_agent_and_of_a_caller_are_known() -> None:
+    """As they are registered by now."""
+    registry = a_registry(replace(BOT, owner="alice"), replace(ASR, owner="alice"), LLM)
+    assert (registry.count, registry.owned_by("alice"), registry.owned_by("bob")) == (3, 2, 0)
+    registry.register(moved := replace(BOT, owner="bob", agent_name="other"))
+    assert [*registry.of_agent("bot"), *registry.of_agent("other")] == [moved]
+    assert (registry.count, registry.owned_by("alice"), registry.owned_by("bob")) == (3, 1, 1)
+    registry.remove(BOT.service_id)
+    assert [*registry.of_agent("other")] == []
+    assert (registry.owned_by("bob"), BOT.service_id in registry, ASR.service_id in registry) == (0, False, True)
 
 
 def test_a_removed_service_is_unknown() -> None:
