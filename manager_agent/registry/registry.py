@@ -48,6 +48,8 @@ class Registry:
         self._instances = self._index.instances
         self._checked_at = self._due = clock()
         self._reaps_from = -math.inf
+        self._still_since: float | None = None
+        """Since when leases stand still that were not moved on yet; None: they run."""
         self._keep: Callable[[str, Instance | None], None] = lambda _service_id, _instance: None
         self._earliest: Callable[[str], float] = lambda _service_id: 0.0
         self._spread: Callable[[Instance], None] = lambda _instance: None
@@ -286,19 +288,29 @@ class Registry:
         self._checked_at = now
         if not self._may_reap():
             self._reaps_from = now + EXPIRED_KEPT
-        if not self._hears_all():
-            self._stand_still(before, now)
+        if self._hears_all():
+            self._move_on(before, None)
+        else:
+            self._still_since = before if self._still_since is None else self._still_since
+            if now >= self._due:  # one would end
+                self._move_on(now, now)
             before = now
         if now >= self._due or now - before > ABSENCE_MIN:
             self._check_leases(before, now)
         self._index.advance(now)
         return Selection(self._index, now)
 
-    def _stand_still(self, before: float, now: float) -> None:
+    def _move_on(self, until: float, still_since: float | None) -> None:
+        """Add to the leases the time for which they stood still. That takes a while with many, so it is not done before
+        it makes a difference. `still_since`: since when they stand still now."""
+        since, self._still_since = self._still_since, still_since
+        if since is None:
+            return
         for instance in list(self._instances.values()):
-            if instance.lease is not None and instance.lease.over_at > before:
-                lease = replace(instance.lease, since=instance.lease.since + now - before)
-                self._put(replace(instance, lease=lease))
+            lease = instance.lease
+            if lease is not None and lease.over_at > since:
+                stood = until - max(since, lease.since)
+                self._put(replace(instance, lease=replace(lease, since=lease.since + stood)))
 
     def _check_leases(self, before: float, now: float) -> None:
         leases = {key: one.lease for key, one in self._instances.items() if one.lease is not None}

@@ -10,14 +10,15 @@ import pytest
 from structlog.testing import capture_logs
 
 from manager_agent.registry import shared_heartbeats
-from manager_agent.registry.instances import InstanceState
+from manager_agent.registry.instances import Instance, InstanceState
 from manager_agent.registry.persistence import RegistrationKeeper
 from manager_agent.registry.registry import Registry
+from manager_agent.registry.service_index import ServiceIndex
 from manager_agent.registry.shared_heartbeats import SharedHeartbeats
 from manager_agent.session.counts import SessionCounts
 from tests.redis_server import RedisServer
 from tests.unit.redis_replicas import RedisReplica
-from tests.unit.registries import RegistryScenario, asr
+from tests.unit.registries import RegistryScenario, asr, asrs
 from tests.unit.waits import until
 
 pytestmark = pytest.mark.unit
@@ -191,3 +192,51 @@ def test_leases_stand_still_while_heartbeats_of_other_replicas_may_be_missed() -
     assert after(1, 1) is InstanceState.EXPIRED
     hears[0] = False
     assert after(10, 10) is InstanceState.EXPIRED, "it stays over"
+
+
+def test_a_lease_renewed_while_leases_stand_still_is_as_long_as_the_others() -> None:
+    """It starts when heartbeats arrive again."""
+    now, hears = [1_000.0], [True]
+    registry = Registry(lambda: now[0], SessionCounts(), hears_all=lambda: hears[0])
+
+    def pass_time(seconds: int) -> None:
+        for _ in range(seconds):
+            now[0] += 1
+            registry.refresh()
+
+    others = [asr(f"other-{number}", type="LLM", lease_seconds=1_000) for number in range(9)]  # most are not late
+    for one in (*asrs(3, lease_seconds=10), *others):
+        registry.register(one)
+    pass_time(5)
+    hears[0] = False
+    pass_time(100)
+    registry.heartbeat("asr-1")
+    pass_time(3)
+    registry.register(asr("asr-4", lease_seconds=10))
+    pass_time(7)
+    registry.heartbeat("asr-2")
+    hears[0] = True
+    for passed, healthy in ((9, "1234"), (1, "124"), (4, "124"), (1, "")):
+        pass_time(passed)
+        states = {f"asr-{number}": registry.status(f"asr-{number}").state for number in range(1, 5)}
+        assert "".join(name[-1] for name, state in states.items() if state is InstanceState.HEALTHY) == healthy
+
+
+def test_leases_that_stand_still_are_moved_on_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of services send heartbeats meanwhile, and each one is followed by a look at the leases."""
+    now, puts = [1_000.0], 0
+    registry = Registry(lambda: now[0], SessionCounts(), hears_all=lambda: False)
+    for one in asrs(50, lease_seconds=60):
+        registry.register(one)
+    before = ServiceIndex.put
+
+    def put(index: ServiceIndex, instance: Instance) -> None:
+        nonlocal puts
+        puts += 1
+        before(index, instance)
+
+    monkeypatch.setattr(ServiceIndex, "put", put)
+    for second in range(300):
+        now[0] += 1
+        registry.heartbeat(f"asr-{second % 50 + 1}")
+    assert puts <= 300 + 50 * 300 / 30
