@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 from http_api.cli import output
@@ -52,23 +55,30 @@ def settings_of(*, dev: bool) -> Iterable[Setting]:
 
     settings = Settings.load(dev=dev)
     kind = type(settings)
-    sources = origins(kind)
+    sources, purposes = origins(kind), _purposes()
     for name, info in kind.model_fields.items():
         yield Setting(
             name=name.upper(),
             value=_shown(getattr(settings, name)),
             default=None if info.is_required() else _shown(info.get_default(call_default_factory=True)),
             source=sources[name].name,
-            purpose=_purpose(name),
+            purpose=purposes.get(name, ""),
         )
 
 
-def _purpose(name: str) -> str:
-    """The field's docstring, as one capitalized line."""
+def _purposes() -> dict[str, str]:
+    """The docstring of each field, as one capitalized line. Pydantic would read them at every start of the server."""
     from http_api.settings.settings import Settings
 
-    text = " ".join((Settings.model_fields[name].description or "").split())
-    return text[:1].upper() + text[1:]
+    found = {}
+    (definition,) = ast.parse(inspect.getsource(Settings)).body
+    assert isinstance(definition, ast.ClassDef)
+    for field, text in pairwise(definition.body):
+        match field, text:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(docstring))):
+                line = " ".join(docstring.split())
+                found[name] = line[:1].upper() + line[1:]
+    return found
 
 
 def _shown(value: Any) -> str | None:

@@ -61,7 +61,6 @@ class Settings(BaseSettings):
         frozen=True,
         populate_by_name=True,
         str_strip_whitespace=True,
-        use_attribute_docstrings=True,  # `session-manager config` shows them
     )
     dev: ClassVar[bool] = False
 
