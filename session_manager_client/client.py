@@ -119,8 +119,10 @@ class Client:
 
     async def _take_back(self, asking: asyncio.Task[Reply]) -> None:
         """Close the session of a cancelled create(), whose id the caller never learns."""
-        await asyncio.wait([asking], timeout=TAKE_BACK_TIMEOUT)
-        asking.cancel()
+        try:
+            await asyncio.wait([asking], timeout=TAKE_BACK_TIMEOUT)
+        finally:  # the caller may be cancelled again
+            asking.cancel()
         with suppress(ApiError, Unreachable, asyncio.CancelledError):
             await self.close((await asking).read(SESSION).session_id)
 

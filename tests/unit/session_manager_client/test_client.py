@@ -39,6 +39,34 @@ def events_in(text: str) -> list[Event]:
     return [event for line in text.splitlines(keepends=True) if (event := reader.line(line))]
 
 
+async def test_create_that_is_cancelled_twice_leaves_no_request_behind() -> None:
+    """The server does not answer."""
+    asked, gone = asyncio.Event(), asyncio.Event()
+
+    async def only_read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await reader.read(1_024):
+            asked.set()
+        writer.close()
+        gone.set()
+
+    server = await asyncio.start_server(only_read, "127.0.0.1", 0)
+    before = asyncio.all_tasks()
+    async with Client(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client:
+        creating = asyncio.create_task(client.create())
+        await asked.wait()
+        requests = {task for task in asyncio.all_tasks() - before if "Calls.ask" in repr(task.get_coro())}
+        creating.cancel()
+        await asyncio.sleep(0)
+        creating.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await creating
+        assert len(requests) == 1
+        await asyncio.wait(requests, timeout=1)
+        assert all(request.cancelled() for request in requests)
+    await gone.wait()
+    server.close()
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_an_sse_event_ends_with_a_blank_line(end: str) -> None:
     lines = [
