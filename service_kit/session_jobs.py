@@ -169,7 +169,8 @@ class SessionJobs:
         if not handling.done():
             job.log.error("handler_ignores_cancellation")
         elif not handling.cancelled():
-            error = error or handling.exception()
+            raised = handling.exception()  # retrieved in any case, or asyncio complains that it never was
+            error = error or raised
         if isinstance(error, Decline) and not job.accepted.done():
             job.log.info("declined", why=str(error))
             return InviteReply(HTTPStatus.CONFLICT, str(error) or "declined")
