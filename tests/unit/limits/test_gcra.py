@@ -108,6 +108,14 @@ def test_a_caller_with_its_whole_burst_available_is_forgotten(clock: VirtualCloc
     assert len(allowances) <= 3
 
 
+def test_a_caller_is_forgotten_at_the_instant_at_which_its_requests_are_paid_off(clock: VirtualClock) -> None:
+    allowances = Allowances(Rate(per_second=1, burst=5), clock)
+    allowances.take("first")
+    clock.now += 1.0
+    allowances.take("second")
+    assert len(allowances) == 1
+
+
 def test_the_rate_limit_table_is_bounded_and_evicts_the_least_recently_seen(clock: VirtualClock) -> None:
     allowances = Allowances(RATE, clock, most=10)
     taken(allowances, RATE.burst, "first")

@@ -117,11 +117,34 @@ def test_an_answer_larger_than_the_store_does_not_evict_others(clock: VirtualClo
 
 
 def test_a_store_that_is_just_full_keeps_all_answers(clock: VirtualClock) -> None:
+    """Also one that has expired: it is in no one's way."""
     answers = IdempotencyStore(clock, size_max=2 * ANSWER.size)
-    keep(answers, scope("first"))
+    keep(answers, scope("first", principal="bob"))
+    clock.now += KEPT_FOR
     keep(answers, scope("second"))
     assert answers.size == 2 * ANSWER.size
-    assert answers.begin(scope("first"), A) is ANSWER
+    assert answers.kept(scope("first", principal="bob")) is not None
+
+
+def test_an_answer_as_large_as_the_store_is_kept(clock: VirtualClock) -> None:
+    answers = IdempotencyStore(clock, size_max=ANSWER.size)
+    keep(answers, scope())
+    assert answers.begin(scope(), A) is ANSWER
+
+
+def test_the_keeper_is_told_what_is_stored_and_what_is_forgotten(clock: VirtualClock) -> None:
+    told: list[tuple[str, StoredRequest | None]] = []
+    answers = IdempotencyStore(clock, size_max=2 * ANSWER.size)
+    answers.keep_with(lambda scope, stored: told.append((scope.key, stored)))
+    for key in ("1", "2", "3"):
+        keep(answers, scope(key))
+    stored = StoredRequest(A, ANSWER, clock() + KEPT_FOR)
+    assert told == [("1", stored), ("2", stored), ("3", stored), ("1", None)]
+
+
+def test_the_name_under_which_an_answer_is_kept_stays_the_same() -> None:
+    """Records of earlier versions have it."""
+    assert scope().digest == "173a1be40b2bab4a4af948adfd69016ee5c30adc931f773c54ca46096d5c05d7"
 
 
 def test_a_restored_answer_is_found_and_restored_once(answers: IdempotencyStore, clock: VirtualClock) -> None:
