@@ -55,6 +55,8 @@ class RepeatedRequests:
 
     def tell(self, change: Change) -> None:
         """Listener of the store."""
+        if change.session.over:
+            self._borrowed.discard(change.session_id)
         if change.before is not None and not self._left and not self._elsewhere:
             return  # only a session that is new here is added to them
         mark, state = RequestMark.of_session(change.session_id), change.session.state
@@ -63,8 +65,6 @@ class RepeatedRequests:
             self._left[mark] = change.session_id
         elif state not in (SessionState.WAITING, SessionState.READY) and self._left.get(mark) == change.session_id:
             del self._left[mark]
-        if change.session.over:
-            self._borrowed.discard(change.session_id)
         if self.shared is not None and change.is_remote and change.before is None and state is SessionState.WAITING:
             self._elsewhere[mark][change.session_id] = self.shared.owner_of(change.session_id)
         elif state not in (SessionState.WAITING, SessionState.READY) or change.after is None:
