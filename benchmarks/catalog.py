@@ -25,7 +25,7 @@ BENCHMARKS = (
     ListedBenchmark("burst", 4),
     ListedBenchmark("join_latency", 1.5),
     ListedBenchmark("signals", 1),
-    ListedBenchmark("create", 1),
+    ListedBenchmark("create", 2),
     ListedBenchmark("gate", 1.5),
     ListedBenchmark("requests", 3),
     ListedBenchmark("waiters", 1),
