@@ -19,19 +19,19 @@ NUMBERS = 1, 3, 10, 20, 50
 class MeasuredFigures:
     """CPU in ms of one core, memory in MB and KB."""
 
-    start_ms: float = field(default=133.0, metadata={"of": "replicas: CPU ms each, 2 replicas"})
+    start_ms: float = field(default=89.6, metadata={"of": "replicas: CPU ms each, 2 replicas"})
     """To create a session, with its room, manager and requests."""
-    acting_ms: float = field(default=11.4, metadata={"of": "following: the replica that acts for it"})
+    acting_ms: float = field(default=6.0, metadata={"of": "following: the replica that acts for it"})
     """To record what happens in a session with 3 services."""
-    following_ms: float = field(default=5.6, metadata={"of": "following: each replica that follows"})
-    redis_ms: float = field(default=3.8, metadata={"of": "following: Redis"})
+    following_ms: float = field(default=3.0, metadata={"of": "following: each replica that follows"})
+    redis_ms: float = field(default=2.5, metadata={"of": "following: Redis"})
     told_kib: float = field(
-        default=36.0, metadata={"of": "redis_session: KiB received from Redis, for each more replica"}
+        default=36.5, metadata={"of": "redis_session: KiB received from Redis, for each more replica"}
     )
-    idle_share: float = field(default=0.033, metadata={"of": "room_cost: idle, % of a core per room"})
+    idle_share: float = field(default=0.038, metadata={"of": "room_cost: idle, % of a core per room"})
     room_mb: float = field(default=1.11, metadata={"of": "room_cost: MB PSS per room"})
-    base_mb: float = field(default=93.0, metadata={"of": "room_cost: MB PSS without rooms"})
-    mirrored_kb: float = field(default=5.3, metadata={"of": "redis_growth: KB in a replica per session"})
+    base_mb: float = field(default=88.9, metadata={"of": "room_cost: MB PSS without rooms"})
+    mirrored_kb: float = field(default=5.4, metadata={"of": "redis_growth: KB in a replica per session"})
     stored_kb: float = field(default=2.8, metadata={"of": "redis_growth: KB in Redis per session"})
 
 
