@@ -5,17 +5,16 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from manager_agent.deferred_modules import defer_modules
+from tests.unit.made_packages import loaded, made_package
 
 pytestmark = pytest.mark.unit
 
-NUMBERS = count()
 FILES = {
     "__init__.py": "from .small import Small\nfrom .big import Big\ntry:\n    from .huge import Huge as Huge\n"
     "    HAS_HUGE = True\nexcept ImportError:\n    HAS_HUGE = False\n__all__ = ['Small', 'Big', 'Huge']\n",
@@ -29,27 +28,15 @@ DEFERRED = {"big": ["Big"], "huge": ["Huge"]}
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The name of a package, two names of which come from modules that it needs for nothing else."""
-    name = f"modules_in_test_{next(NUMBERS)}"
-    for path, source in FILES.items():
-        file = tmp_path / name / path
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(source)
-    monkeypatch.syspath_prepend(tmp_path)
     finders = list(sys.meta_path)
-    yield name
-    sys.meta_path[:] = finders
-    for loaded in [module for module in sys.modules if module.split(".")[0] == name]:
-        del sys.modules[loaded]
+    with made_package(FILES, tmp_path, monkeypatch) as name:
+        yield name
+        sys.meta_path[:] = finders
 
 
 def imported(package: str) -> ModuleType:
     defer_modules(package, DEFERRED)
     return importlib.import_module(package)
-
-
-def loaded(package: str) -> set[str]:
-    """The loaded modules of the package, by their names within it."""
-    return {name.removeprefix(f"{package}.") for name in sys.modules if name.startswith(f"{package}.")}
 
 
 def test_the_package_is_imported_without_the_modules(package: str) -> None:

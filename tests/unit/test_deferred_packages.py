@@ -5,17 +5,16 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from manager_agent.deferred_packages import DeferredPackage, absent_packages, deferred_packages
+from tests.unit.made_packages import made_package
 
 pytestmark = pytest.mark.unit
 
-NUMBERS = count()
 FILES = {
     "__init__.py": "from . import parts, twice, user\nfrom .user import seen as all_seen\nVALUE = 'of the package'\n",
     "twice.py": "class Once: ...\n",
@@ -30,15 +29,8 @@ FILES = {
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The name of a package in which `parts` imports more than `user` needs of it."""
-    name = f"deferred_in_test_{next(NUMBERS)}"
-    for path, source in FILES.items():
-        file = tmp_path / name / path
-        file.parent.mkdir(exist_ok=True, parents=True)
-        file.write_text(source)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield name
-    for loaded in [module for module in sys.modules if module.split(".")[0] == name]:
-        del sys.modules[loaded]
+    with made_package(FILES, tmp_path, monkeypatch) as name:
+        yield name
 
 
 def imported(package: str, *deferred: str) -> ModuleType:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from manager_agent.deferred_values import DeferredValue, deferred_values
+from tests.unit.made_packages import loaded, made_package
 
 pytestmark = pytest.mark.unit
 
-NUMBERS = count()
 FILES = {
     "__init__.py": "from . import big, small\nfrom .big import Big, double\n",
     "small.py": "class Small: ...\n",
@@ -29,26 +28,14 @@ FILES = {
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The name of a package of which `user` uses the module `big` only when it is called."""
-    name = f"values_in_test_{next(NUMBERS)}"
-    for path, source in FILES.items():
-        file = tmp_path / name / path
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(source)
-    monkeypatch.syspath_prepend(tmp_path)
-    yield name
-    for loaded in [module for module in sys.modules if module.split(".")[0] == name]:
-        del sys.modules[loaded]
+    with made_package(FILES, tmp_path, monkeypatch) as name:
+        yield name
 
 
 def imported(package: str) -> ModuleType:
     """The module `user`."""
     with deferred_values(package, "big"):
         return importlib.import_module(f"{package}.user")
-
-
-def loaded(package: str) -> set[str]:
-    """The loaded modules of the package, by their names within it."""
-    return {name.removeprefix(f"{package}.") for name in sys.modules if name.startswith(f"{package}.")}
 
 
 def test_a_module_is_imported_without_the_module_that_it_uses_later(package: str) -> None:
