@@ -12,7 +12,12 @@ from typing import Any
 
 import msgspec
 
-_HEADER = urlsafe_b64encode(b'{"alg":"HS256","typ":"JWT"}').rstrip(b"=")
+
+def _encoded(part: bytes) -> bytes:
+    return urlsafe_b64encode(part).rstrip(b"=")
+
+
+_HEADER = _encoded(b'{"alg":"HS256","typ":"JWT"}')
 
 
 class JwtSigner:
@@ -22,16 +27,15 @@ class JwtSigner:
 
     def signed(self, payload: bytes) -> str:
         """The JWT with these claims, as JSON."""
-        signed = b".".join((_HEADER, urlsafe_b64encode(payload).rstrip(b"=")))
+        signed = b".".join((_HEADER, _encoded(payload)))
         mac = self._keyed.copy()
         mac.update(signed)
-        signature = urlsafe_b64encode(mac.digest()).rstrip(b"=")
-        return b".".join((signed, signature)).decode()
+        return b".".join((signed, _encoded(mac.digest()))).decode()
 
 
 def unsigned(payload: bytes) -> str:
     """A JWT with these claims, as JSON, that is to be signed: no one accepts it as it is."""
-    return b".".join((_HEADER, urlsafe_b64encode(payload).rstrip(b"="), b"")).decode()
+    return b".".join((_HEADER, _encoded(payload), b"")).decode()
 
 
 def unverified_claims(token: str) -> dict[str, Any]:
