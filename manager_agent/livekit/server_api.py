@@ -103,18 +103,7 @@ class Rooms(LiveKitCalls):
         may_be_taken = not session.has_generated_name or session.room.created_at is not None
         if may_be_taken:
             await self._look_for_another(session)
-        keep = room_timeout(session.limits)
-        request = api.CreateRoomRequest(
-            name=session.room_name,
-            metadata=RoomStatus.of(session, self._deployment, self.clock_origin).model_dump_json(),
-            empty_timeout=keep,
-            departure_timeout=keep,
-            agents=[
-                api.RoomAgentDispatch(
-                    agent_name=self._manager_name, metadata=dispatch_metadata(session, session.manager.attempt)
-                )
-            ],
-        )
+        request = self._room_request(session)
         while True:
             try:
                 async with self._calling(), self._act("create_room", session.session_id, session.room_name):
@@ -132,6 +121,18 @@ class Rooms(LiveKitCalls):
         if ListedRoom.of(room, self._deployment).session_id != session.session_id:
             raise RoomTaken(session.room_name)
         return room.sid
+
+    def _room_request(self, session: Session) -> api.CreateRoomRequest:
+        """Asks for the session's room, with its record, and for its manager."""
+        keep = room_timeout(session.limits)
+        manager = dispatch_metadata(session, session.manager.attempt)
+        return api.CreateRoomRequest(
+            name=session.room_name,
+            metadata=RoomStatus.of(session, self._deployment, self.clock_origin).model_dump_json(),
+            empty_timeout=keep,
+            departure_timeout=keep,
+            agents=[api.RoomAgentDispatch(agent_name=self._manager_name, metadata=manager)],
+        )
 
     @asynccontextmanager
     async def _act(self, act: str, session_id: str, room_name: str) -> AsyncIterator[None]:
