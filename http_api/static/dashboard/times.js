@@ -27,7 +27,7 @@ export function span(ms) {
   return `${Math.floor(seconds / 86_400)} d`;
 }
 
-// Written out by hand: Intl takes a tenth of a millisecond for each, and every row of a list has several.
+// Written out by hand: Intl is slow, and every row of a list has several.
 const digits = (number, count = 2) => String(number).padStart(count, "0");
 
 /** Local time of day, as 09:05:07; with milliseconds if `precise`. */
