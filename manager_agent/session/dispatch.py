@@ -109,7 +109,7 @@ class ManagerDispatch(Frozen):
     def remade(self, identity: str, at: float) -> ManagerDispatch:
         """The room was lost with this manager and made again; the next one was dispatched with it."""
         spent = (*self.spent, self.identity or "")[-SPENT_IDENTITIES_KEPT:]
-        return ManagerDispatch(attempt=self.attempt, spent=spent).dispatched(self.attempt + 1, identity, at)
+        return ManagerDispatch(spent=spent).dispatched(self.attempt + 1, identity, at)
 
     def accepted(self, identity: str, at: float) -> ManagerDispatch:
         """A dispatched job was accepted under this identity. Returns the same object if it is too late."""

@@ -36,4 +36,4 @@ class Identities:
 
     def _digest(self, *parts: object) -> str:
         text = "/".join(map(str, parts)).encode()
-        return base64.b32encode(hmac.digest(self._key, text, "sha256")).decode().lower().rstrip("=")
+        return base64.b32encode(hmac.digest(self._key, text, "sha256")).decode().lower()

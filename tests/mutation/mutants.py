@@ -41,16 +41,34 @@ class Mutator(MutationVisitor):  # type: ignore[misc]
         match node:
             case libcst.FunctionDef(decorators=[_, *_]):
                 return False
-            case libcst.Param() | libcst.Decorator() | libcst.Assert():
-                return True  # an assertion says what holds anyway: no test can break it
+            case libcst.Param() | libcst.Decorator() | libcst.Assert() | libcst.Arg(keyword=libcst.Name("strict")):
+                return True  # an assertion says what holds anyway, as zip(strict=True) does: no test can break it
         return bool(super()._skip_node_and_children(node))
 
     def _create_mutations(self, node: libcst.CSTNode) -> None:
         known = len(self.mutations)
         super()._create_mutations(node)
-        found = [m for m in self.mutations[known:] if isinstance(m.contained_by_top_level_function, libcst.FunctionDef)]
+        found = [mutation for mutation in self.mutations[known:] if _can_fail_a_test(mutation)]
         self.mutations[known:] = found
         self.positions += [self.get_metadata(PositionProvider, node, None)] * len(found)
+
+
+def _can_fail_a_test(mutation: Mutation) -> bool:
+    """Whether it is in a function, and changes more than the `strict` of a zip."""
+    match mutation.original_node, mutation.mutated_node:
+        case libcst.Call() as call, libcst.Call() as mutated if len(checked := _without_strict(call)) < len(call.args):
+            changed = _without_strict(mutated)
+            if len(checked) == len(changed) and all(map(_is_same_value, checked, changed)):
+                return False
+    return isinstance(mutation.contained_by_top_level_function, libcst.FunctionDef)
+
+
+def _without_strict(call: libcst.Call) -> list[libcst.Arg]:
+    return [arg for arg in call.args if arg.keyword is None or arg.keyword.value != "strict"]
+
+
+def _is_same_value(one: libcst.Arg, other: libcst.Arg) -> bool:
+    return one.value.deep_equals(other.value)
 
 
 def mutants(path: str) -> Iterator[MutatedSource]:

@@ -9,9 +9,10 @@ import pytest
 from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.counts import SessionCounts
+from manager_agent.session.events import Chosen
 from manager_agent.session.session import Session, SessionState
 from manager_agent.store.memory import MemoryStore
-from tests.unit.sessions import JOINS, START, a_session
+from tests.unit.sessions import JOINS, SIGNALS, START, a_session, accepted, created, invited, seen
 
 pytestmark = pytest.mark.unit
 
@@ -63,3 +64,30 @@ async def test_a_session_removed_while_it_lives_is_no_longer_counted() -> None:
     await store.remove("s1")
     assert counted(store.counts) == (0, 0, Counter(), Counter(), Counter())
     assert store.counts.in_use("asr") == 0
+
+
+async def test_a_service_is_in_use_in_each_live_session_that_has_reserved_it() -> None:
+    """Whoever listens is told of a service when its number may have changed, and of nothing else."""
+    store, told = MemoryStore(lambda: START), list[str]()
+    store.counts.listen(told.append)
+    for session_id in ("s1", "s2"):
+        await store.add(replace(a_session(JOINS, SIGNALS), session_id=session_id, room_name=session_id, owner="a"))
+    assert told == ["asr-service", "llm-service"] * 2
+    assert [store.counts.in_use(name) for name in ("asr-service", "llm-service", "tts")] == [2, 2, 0]
+    told.clear()
+
+    for event in (*created(), *invited(0, 1), *accepted(0, 1)):
+        await store.update("s1", event)
+    assert set(told) <= {"asr-service", "llm-service"}
+    told.clear()
+    await store.update("s1", ev.TokenGiven(START + 1, "alice"))
+    await store.update("s1", seen("sm-asr-1", "PA_asr", START + 1))
+    assert told == [], "the same services serve it"
+
+    other = Chosen("asr-2", "ASR", "http://asr-2.example/invite")
+    await store.update("s1", ev.InviteStarted(START + 2, 0, 2, 1, "sm-asr-2", "inv_2", other))
+    assert [store.counts.in_use(name) for name in ("asr-service", "asr-2", "llm-service")] == [1, 1, 2]
+    assert "asr-2" in told
+    assert "asr-service" in told
+    await store.update("s1", ev.SessionClosed(START + 3))
+    assert [store.counts.in_use(name) for name in ("asr-service", "asr-2", "llm-service")] == [1, 0, 1]

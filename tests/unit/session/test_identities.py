@@ -24,6 +24,10 @@ def test_identities_are_the_same_in_every_process_and_release() -> None:
     assert NAMES.invite("s1", 0, 1) == "inv_bpyzqmoh7sruutpk3qvnuoyayj"
 
 
+def test_an_identity_has_the_plain_characters_of_the_service_id() -> None:
+    assert NAMES.service("s1", 0, "Speech (EU) v1.2_b-c/ä", 1).startswith("sm-SpeechEUv1.2_b-c-1-")
+
+
 def test_every_session_entry_and_attempt_has_its_own_identity() -> None:
     """Ten sessions of five entries and five attempts each, and their managers."""
     sessions, entries, attempts = [f"s{n}" for n in range(10)], range(5), range(1, 6)

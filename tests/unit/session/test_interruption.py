@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
+from manager_agent.session.events import ParticipantInfo, Refusal
 from manager_agent.session.interruption import DEAD_STAY, RELIEVED_STAY, relieves_another
 from manager_agent.session.plan import (
     RELIEF_NOTICED,
@@ -14,7 +18,8 @@ from manager_agent.session.plan import (
     SendInvite,
     plan,
 )
-from manager_agent.session.session import Session
+from manager_agent.session.session import End, EndReason, Session
+from manager_agent.session.trespassers import SESSION_ATTRIBUTE
 from tests.unit import sessions as given
 from tests.unit.sessions import ASR, BOT, START
 
@@ -109,9 +114,18 @@ def test_a_room_that_was_being_made_again_is_asked_for_again() -> None:
     assert CreateRoom() in due(session, NOW + 30)
 
 
+def test_a_room_that_was_missed_beside_another_process_manager_is_missed_anew() -> None:
+    missed = given.after(_ready, ev.RoomMissed(START + 3, START + 3))
+    assert missed.room.misses == 1
+    assert (taken_over(missed).room.misses, taken_over(missed).room.missed_since) == (0, math.inf)
+
+
 def test_an_invite_that_was_under_way_is_sent_again() -> None:
-    session = taken_over(given.after(given.a_session(given.JOINS), *given.managed(), *given.invited(ASR)))
+    invited = given.after(given.a_session(given.JOINS), *given.managed(), *given.invited(ASR))
+    session = taken_over(invited)
     assert SendInvite(ASR, 1, 2) in due(session)
+    attempt = invited.services[ASR].current
+    assert session.services[ASR].current == replace(attempt, in_flight=False, is_interrupted=True)
 
 
 def test_a_dispatch_that_livekit_has_is_not_sent_again() -> None:
@@ -122,6 +136,20 @@ def test_a_dispatch_that_livekit_has_is_not_sent_again() -> None:
     known = given.after(session, ev.Interrupted(NOW, NOW, frozenset({f"inv_{BOT}"})))
     assert known.services[BOT].current.timeline.accepted == NOW
     assert not any(isinstance(action, SendInvite) and action.entry == BOT for action in due(known))
+
+
+def test_a_dispatch_that_failed_and_was_repeated_is_no_longer_refused_if_livekit_has_it() -> None:
+    session = given.after(
+        given.a_session(given.JOINS, given.SIGNALS, given.AGENT),
+        *given.managed(),
+        *given.invited(BOT),
+        ev.InviteRefused(START + 1, BOT, 1, 1, Refusal.UNREACHABLE, detail="timeout"),
+        ev.InviteStarted(START + 2, BOT, 1, 2, None, f"inv_{BOT}"),
+    )
+    before = session.services[BOT].current
+    known = given.after(session, ev.Interrupted(NOW, NOW, frozenset({before.invite_id}))).services[BOT].current
+    timeline = replace(before.timeline, accepted=NOW)
+    assert known == replace(before, in_flight=False, refusal=None, refusal_detail=None, timeline=timeline)
 
 
 def test_an_invite_that_was_sent_again_to_a_late_service_counts_as_accepted() -> None:
@@ -145,7 +173,26 @@ def test_a_removal_that_was_under_way_is_made_again() -> None:
         ev.RemovalStarted(START + 4, "sm-asr-1"),
     )
     assert Remove("sm-asr-1") not in due(stale, NOW + 2)
-    assert Remove("sm-asr-1") in due(taken_over(stale), NOW + 2)
+    again = taken_over(stale)
+    assert Remove("sm-asr-1") in due(again, NOW + 2)
+    (removed, *_), (was, *_) = again.stale_participants, stale.stale_participants
+    assert removed == replace(was, removing=None, removals=was.removals.ended(NOW))
+    assert taken_over(again, at=NOW + 1).stale_participants[0] is removed
+
+
+def test_a_removal_of_a_trespasser_that_was_under_way_is_made_again() -> None:
+    mallory, eve = (
+        ParticipantInfo(name, f"PA_{name}", attributes={SESSION_ATTRIBUTE: "s0"}) for name in ("mallory", "eve")
+    )
+    session = given.after(
+        _ready,
+        *(ev.ParticipantSeen(START + 2, mallory), ev.ParticipantSeen(START + 2, eve)),
+        ev.RemovalStarted(START + 3, "mallory", trespasser="PA_mallory"),
+    )
+    (was, other), (now, same) = session.trespassers, taken_over(session).trespassers
+    assert was.removing
+    assert now == replace(was, removing=False, removals=was.removals.ended(NOW))
+    assert same is other
 
 
 def test_a_clean_up_that_was_under_way_begins_again() -> None:
@@ -153,6 +200,7 @@ def test_a_clean_up_that_was_under_way_begins_again() -> None:
     assert CleanUp() not in due(over)
     session = taken_over(over)
     assert CleanUp() in due(session)
+    assert session.end == End(EndReason.CLOSED, START + 3)
     assert session.manager is over.manager
 
 
@@ -161,6 +209,7 @@ def test_a_room_that_was_being_made_as_the_session_ended_is_deleted() -> None:
     over = given.after(given.a_session(given.JOINS), *given.requested(), ev.SessionClosed(START + 1))
     assert CleanUp() not in due(over)
     assert CleanUp() in due(taken_over(over))
+    assert taken_over(over).room.refused
 
 
 def test_a_session_that_is_cleaned_up_is_left_as_it_is() -> None:
