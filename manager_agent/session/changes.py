@@ -76,9 +76,8 @@ def _of_room_and_manager(before: Session, after: Session) -> Iterator[SessionCha
     if now.attempt > max(was.attempt, 1):
         yield ManagerDispatchedAgain()
     if was.awaited_since is not None and (now.awaited_since != was.awaited_since or ends):
-        came = now.presence.here
-        failed = not came and (not ends or after.state is SessionState.FAILED)
-        yield ManagerDispatchEnded(was.attempt, now.identity if came else was.identity, was.awaited_since, failed)
+        failed = not now.presence.here and (not ends or after.state is SessionState.FAILED)
+        yield ManagerDispatchEnded(was.attempt, was.identity, was.awaited_since, failed)
 
 
 def _is_created(session: Session) -> bool:

@@ -27,24 +27,18 @@ def token_given(session: Session, event: ev.TokenGiven) -> Session:
     return replace(session, guests=(*guests, Guest(event.identity)))
 
 
-def guest_seen(session: Session, identity: str, see: Callable[[Presence], Presence]) -> Session:
-    return _with_presence(session, identity, see)
+def guest_seen(session: Session, guest: Guest, see: Callable[[Presence], Presence]) -> Session:
+    return _with_presence(session, guest, see(guest.presence))
 
 
-def guest_left(session: Session, identity: str, leave: Callable[[Presence], Presence], at: float) -> Session:
-    left = _with_presence(session, identity, leave)
-    was, now = _presence(session, identity), _presence(left, identity)
+def guest_left(session: Session, guest: Guest, leave: Callable[[Presence], Presence], at: float) -> Session:
+    was, now = guest.presence, leave(guest.presence)
+    left = _with_presence(session, guest, now)
     return left if (was.sid, was.gone) == (now.sid, now.gone) else replace(left, user_left_at=at)
 
 
-def _presence(session: Session, identity: str) -> Presence:
-    guest = session.guest(identity)
-    return Presence() if guest is None else guest.presence
-
-
-def _with_presence(session: Session, identity: str, change: Callable[[Presence], Presence]) -> Session:
-    guests = (
-        replace(guest, presence=change(guest.presence)) if guest.identity == identity else guest
-        for guest in session.guests
-    )
-    return replace(session, guests=tuple(guests))
+def _with_presence(session: Session, guest: Guest, presence: Presence) -> Session:
+    if presence is guest.presence:
+        return session
+    changed = replace(guest, presence=presence)
+    return replace(session, guests=tuple(changed if one is guest else one for one in session.guests))

@@ -93,8 +93,8 @@ def _seen(session: Session, sight: Sight) -> Session:
             return session
         joined_at = at if session.user_joined_at is None and presence.here else session.user_joined_at
         return replace(session, user_presence=presence, user_joined_at=joined_at)
-    if session.guest(seen.identity) is not None:
-        return guest_seen(session, seen.identity, sight.of)
+    if (guest := session.guest(seen.identity)) is not None:
+        return guest_seen(session, guest, sight.of)
     manager = session.manager
     if seen.identity == manager.identity and manager.in_charge:
         return _with_manager(session, manager.seen(sight.of(manager.presence), at))
@@ -176,8 +176,8 @@ def _left(session: Session, identity: str, leave: Callable[[Presence], Presence]
             return session
         left_at = at if (presence.sid, presence.gone) != (was.sid, was.gone) else session.user_left_at
         return replace(session, user_presence=presence, user_left_at=left_at)
-    if session.guest(identity) is not None:
-        return guest_left(session, identity, leave, at)
+    if (guest := session.guest(identity)) is not None:
+        return guest_left(session, guest, leave, at)
     if identity == session.manager.identity and session.manager.in_charge:
         return _with_manager(session, session.manager.left(leave(session.manager.presence), at))
     if session.is_stale(identity):

@@ -494,6 +494,22 @@ def test_opening_and_removing_a_session_are_changes() -> None:
     assert list(changes(READY, None, None)) == [SessionForgotten()]
 
 
+def test_the_time_until_a_session_is_ready_is_that_since_its_request() -> None:
+    for seconds, expected in ((0.5, 0.5), (-1, 0)):  # the clock was set back
+        session = replace(READY, created_at=READY.ready_at - seconds) if READY.ready_at else READY
+        waiting = replace(session, ready_at=None)
+        assert SessionReady(expected) in changes(waiting, session, None)
+
+
+def test_no_service_is_responsible_for_a_room_that_cannot_be_made() -> None:
+    joined, refused = JOINED.services[LLM].current, DECLINED.services[ASR].current
+    ended = AttemptEnded(LLM, joined, EndReason.ROOM_UNAVAILABLE)
+    assert (ended.reason, ended.failure) == (ServiceReason.JOINED_NOT_READY, None)
+    assert AttemptEnded(ASR, refused, EndReason.ROOM_UNAVAILABLE).failure is ServiceReason.DECLINED
+    assert AttemptEnded(LLM, joined, EndReason.READY_TIMEOUT).failure is ServiceReason.JOINED_NOT_READY
+    assert AttemptEnded(LLM, joined, EndReason.ROOM_CLOSED).failure is None
+
+
 def test_an_agent_has_the_changes_of_any_other_service() -> None:
     before = given.after(asked(given.AGENT), *given.managed(), ev.InviteStarted(START, 0, 1, 1, None, "inv_bot"))
     comes = given.seen(

@@ -83,6 +83,30 @@ def test_the_join_deadline_is_the_instant_that_the_session_lasts_to_at_least() -
     assert join_deadline(brief, START + 5) == START + 10
 
 
+def test_each_guest_is_one_however_often_it_gets_a_token_and_the_user_is_none() -> None:
+    session = opened(BOB_ASKED, BOB_CAME, ev.TokenGiven(START + 12, "bob"), ev.TokenGiven(START + 12, "alice"))
+    assert [(guest.identity, guest.presence.here) for guest in session.guests] == [("bob", True)]
+
+
+def test_a_guest_that_is_seen_again_changes_nothing() -> None:
+    session = opened(BOB_ASKED, BOB_CAME)
+    assert given.after(session, BOB_CAME) is session
+
+
+def test_when_the_last_guest_left_is_remembered_and_a_late_report_is_not() -> None:
+    gone = opened(BOB_ASKED, BOB_CAME, given.left("bob", "PA_bob", START + 12))
+    assert (gone.user_left_at, gone.guests[0].presence.here) == (START + 12, False)
+    assert given.after(gone, given.left("bob", "PA_bob", START + 13)).user_left_at == START + 12
+
+
+def test_no_more_guests_are_remembered_than_the_latest() -> None:
+    session = opened()
+    for number in range(GUESTS_MAX + 2):
+        name = f"guest-{number}"
+        session = given.after(session, ev.TokenGiven(START + 12, name), given.seen(name, f"PA_{number}", START + 12))
+    assert [guest.identity for guest in session.guests] == [f"guest-{number}" for number in range(2, GUESTS_MAX + 2)]
+
+
 def test_guests_who_are_not_in_the_room_are_forgotten_first() -> None:
     session = opened(BOB_ASKED, BOB_CAME)
     for number in range(GUESTS_MAX * 2):

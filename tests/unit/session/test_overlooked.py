@@ -9,12 +9,12 @@ from manager_agent.session import events as ev
 from manager_agent.session.attempt import ServiceState
 from manager_agent.session.dispatch import ManagerDispatch
 from manager_agent.session.events import Event, ParticipantInfo
-from manager_agent.session.overlooked import OVERLOOKED_AFTER
+from manager_agent.session.overlooked import OVERLOOKED_AFTER, services_apart
 from manager_agent.session.plan import THAW_GRACE, Action, DispatchManager, ListRoom, Replace, plan
 from manager_agent.session.session import Session, SessionState
 from manager_agent.session.transitions import apply
 from tests.unit import sessions as given
-from tests.unit.sessions import ASR, MANAGER, START
+from tests.unit.sessions import ASR, LLM, MANAGER, START
 
 pytestmark = pytest.mark.unit
 
@@ -140,6 +140,18 @@ def test_a_service_that_the_next_manager_does_not_see_is_replaced() -> None:
     late = listed(soon, DUE + OVERLOOKED_AFTER, *here)
     assert late.services[ASR].state is ServiceState.LOST
     assert not [one for one in actions(late, DUE + OVERLOOKED_AFTER) if isinstance(one, DispatchManager)]
+
+
+def test_of_several_services_those_are_replaced_that_are_apart() -> None:
+    """The first one has left, the second is at another node."""
+    invite = *given.invited(ASR, LLM), *given.accepted(ASR, LLM)
+    asked = given.after(given.a_session(given.JOINS, given.JOINS), *given.watched(), *invite, ev.WebhookArrived(START))
+    session = given.after(
+        asked,
+        *(given.seen(SERVICE, "PA_1", JOINED_AT), given.seen("sm-llm-1", "PA_2", JOINED_AT)),
+        *(given.shown("alice", "PA_user", JOINED_AT), given.left(SERVICE, "PA_1", DUE - 1)),
+    )
+    assert list(services_apart(session)) == [(LLM, DUE)]
 
 
 def joined_at_the_same_moment(*more: Event) -> Session:
