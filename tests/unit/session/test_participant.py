@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import reduce
 
 import pytest
@@ -10,10 +11,14 @@ from hypothesis import strategies as st
 
 from manager_agent.session.participant import (
     LISTING_LAG,
+    MISSES_MAX,
     REMEMBERED_LEAVES,
+    REMOVAL_PAUSE,
     ROOM_EVENT_LAG,
     SUCCESSOR_MISSED_FOR,
+    Departure,
     Presence,
+    Removals,
 )
 
 pytestmark = pytest.mark.unit
@@ -197,6 +202,38 @@ def test_the_number_of_remembered_leaves_is_limited() -> None:
         presence = presence.seen(f"PA_{number}", number, at=float(number)).left(f"PA_{number}", at=2.0)
     assert len(presence.gone) == REMEMBERED_LEAVES
     assert not presence.seen("PA_5", 5, at=2_000.0).here
+
+
+def test_a_report_that_tells_nothing_new_changes_nothing() -> None:
+    replaced = FIRST.replaced("PA_1", at=2.0)
+    assert (replaced.missed_since, replaced.leave_reported_at) == (2.0, 2.0)
+    watched = FIRST.left("PA_1", at=2.0, is_watched=True)
+    assert (watched.here, watched.leave_reported_at) == (True, 2.0)
+    assert watched.left("PA_1", at=3.0, is_watched=True) is watched
+    doubted = missed(FIRST, *(5.0 + 0.1 * number for number in range(MISSES_MAX)))
+    assert doubted.missed(5.5, is_watched=False) is doubted
+    assert (doubted.misses, doubted.missed_since) == (MISSES_MAX, 5.0)
+
+
+def test_a_listing_confirms_a_reported_leave_of_one_whom_the_manager_sees() -> None:
+    watched = FIRST.left("PA_1", at=2.0, is_watched=True)
+    assert missed(watched, 1.9, is_watched=True).here
+    gone = missed(watched, 2.0, is_watched=True)
+    assert (gone.here, gone.gone, gone.last) == (False, ("PA_1",), Departure("PA_1", 2.0, None))
+
+
+def test_what_listings_lacked_is_remembered_as_one_that_may_return() -> None:
+    gone = missed(SECOND, *(5.0 + number * SUCCESSOR_MISSED_FOR for number in range(MISSES_MAX + 1)))
+    assert (gone.here, gone.joined_ms, gone.gone) == (False, 2_000, ("PA_1",))
+    assert gone.last == Departure("PA_2", -math.inf, None)
+
+
+def test_the_pauses_between_the_tries_to_remove_a_participant_grow() -> None:
+    first = Removals().started("PA_1").ended(10.0)
+    assert (first.tries, first.due_at("PA_1"), first.due_at("PA_2")) == (1, 10.0 + REMOVAL_PAUSE, -math.inf)
+    second = first.started("PA_1").ended(20.0)
+    assert (second.tries, second.due_at("PA_1")) == (2, 20.0 + 2 * REMOVAL_PAUSE)
+    assert second.started("PA_2").ended(30.0).due_at("PA_2") == 30.0 + REMOVAL_PAUSE, "another participant"
 
 
 @settings(max_examples=300, derandomize=True, deadline=None)
