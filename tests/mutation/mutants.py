@@ -68,7 +68,7 @@ def _without_strict(call: libcst.Call) -> list[libcst.Arg]:
 
 
 def _is_same_value(one: libcst.Arg, other: libcst.Arg) -> bool:
-    return one.value.deep_equals(other.value)
+    return bool(one.value.deep_equals(other.value))
 
 
 def mutants(path: str) -> Iterator[MutatedSource]:

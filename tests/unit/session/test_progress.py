@@ -8,20 +8,23 @@ import random
 
 import pytest
 
+from manager_agent.clock_origin import ClockOrigin
 from manager_agent.frozen import replace
 from manager_agent.messages import RoomStatus
 from manager_agent.session import events as ev
-from manager_agent.session.attempt import ServiceState
+from manager_agent.session.attempt import Attempt, ServiceState, Timeline
 from manager_agent.session.identities import Identities
+from manager_agent.session.participant import Guest, Presence
 from manager_agent.session.plan import Remove, Replace, SendInvite, plan
-from manager_agent.session.progress import SessionProgress, recorded_facts
+from manager_agent.session.progress import ServiceProgress, SessionProgress, recorded_facts
 from manager_agent.session.resumption import resumed, revision_after
-from manager_agent.session.session import Session
+from manager_agent.session.room import Room
+from manager_agent.session.session import End, EndReason, Session
 from manager_agent.session.specification import Specification
 from tests.unit import sessions as given
 from tests.unit.session.test_histories import by_chance, take_step
 from tests.unit.session_model import SessionModel
-from tests.unit.sessions import JOINS, SIGNALS, START, a_session, accepted, after, created, invited
+from tests.unit.sessions import AGENT, JOINS, SIGNALS, START, a_session, accepted, after, created, invited
 
 pytestmark = pytest.mark.unit
 
@@ -57,6 +60,70 @@ def test_the_instants_of_another_clock_are_shifted_and_nothing_else() -> None:
     assert shifted.services[0].invited == (session.services[0].timeline.invited or 0) + 3600
     assert shifted.services[0].attempt == progress.services[0].attempt
     assert shifted.shifted(-3600) == progress
+
+
+def test_every_fact_of_a_session_is_recorded_and_found_again() -> None:
+    specified = replace(a_session(JOINS), has_guests=True, guests=(Guest("bob"), Guest("carol")))
+    invite = ev.InviteStarted(START, 0, 1, 1, IDENTITIES.service("s1", 0, "asr-service", 1), "inv")
+    session = replace(
+        after(specified, *created(), invite),
+        created_at=START - 1,
+        room=Room(START - 1, "RM_3", created_at=START + 1, remakes=2, previous_lost_at=START + 0.5),
+        user_presence=Presence("PA_alice"),
+        guests=(Guest("bob", Presence("PA_bob")), Guest("carol")),
+        user_joined_at=START + 4,
+        user_left_at=START + 5,
+        token_given_at=START + 6,
+        webhooks_arrive=True,
+        end=End(EndReason.EXPIRED, START + 7),
+        state_since=START + 8,
+        state_revision=9,
+        ready_at=START + 3,
+        waiting_again_since=START + 2,
+    )
+    again = recorded_and_resumed(session, START + 10)
+    own = {name: getattr(again, name) for name in ("services", "manager", "stale_participants", "revision")}
+    assert again == replace(session, **own)
+    progress = SessionProgress.of(session, ClockOrigin("machine", 5.0))
+    assert progress.clock == ClockOrigin("machine", 5.0)
+    assert SessionProgress.model_validate_json(progress.model_dump_json()) == progress
+
+
+@pytest.mark.parametrize("facts", range(3))
+def test_every_fact_of_an_attempt_is_recorded_and_found_again(facts: int) -> None:
+    """All but what belongs to the process: the invite under way, and when the refused one is sent again."""
+    timeline = Timeline(1.0, 2.0, 3.0, 4.0, 5.0, 6.0)
+    attempt = (
+        Attempt(AGENT.current.instance, 3, "agent-AJ_1", "inv", tries=2, presence=Presence("PA_1"), timeline=timeline),
+        Attempt(AGENT.current.instance, 1, "agent-AJ_1", "inv", refusal=ev.Refusal.NO_WORKER, refused_at=7.0),
+        Attempt(
+            *(AGENT.current.instance, 1, "agent-AJ_1", "inv"),
+            ready_by=ev.Evidence.ATTRIBUTE,
+            was_ready=True,
+            was_accepted=True,
+            reported_failure=True,
+            never_joined=True,
+            lost_with_room=True,
+        ),
+    )[facts]
+    recorded = ServiceProgress.model_validate_json(ServiceProgress.of(attempt).model_dump_json())
+    empty = Attempt(AGENT.current.instance, attempt.number)
+    assert recorded.attempt == attempt.number
+    assert recorded.applied(empty, "another", "inv", now=9.0) == attempt
+
+
+def test_an_invited_identity_is_not_recorded_because_it_is_computed() -> None:
+    attempt = Attempt(JOINS.current.instance, 1, "sm-asr-1", "inv", in_flight=True, timeline=Timeline(1.0))
+    recorded = ServiceProgress.model_validate_json(ServiceProgress.of(attempt).model_dump_json())
+    assert (recorded.identity, recorded.in_flight) == (None, True)
+    found = recorded.applied(Attempt(JOINS.current.instance, 1), "sm-asr-1", "inv", now=9.0)
+    assert found == replace(attempt, in_flight=False, is_interrupted=True)
+
+
+def test_an_invite_that_may_be_sent_again_is_due_when_it_is_found() -> None:
+    refused = Attempt(JOINS.current.instance, 1, "sm-asr-1", "inv", refusal=ev.Refusal.UNREACHABLE, retry_at=8.0)
+    found = ServiceProgress.of(refused).applied(Attempt(JOINS.current.instance, 1), "sm-asr-1", "inv", now=9.0)
+    assert found == replace(refused, retry_at=9.0)
 
 
 def what_clients_see(session: Session) -> dict[str, object]:
