@@ -67,7 +67,7 @@ async def test_a_session_removed_while_it_lives_is_no_longer_counted() -> None:
 
 
 async def test_a_service_is_in_use_in_each_live_session_that_has_reserved_it() -> None:
-    """Whoever listens is told of a service when its number may have changed, and of nothing else."""
+    """A listener is told of a service when its number may have changed, and of nothing else."""
     store, told = MemoryStore(lambda: START), list[str]()
     store.counts.listen(told.append)
     for session_id in ("s1", "s2"):
