@@ -53,6 +53,8 @@ def recorded_and_resumed(session: Session, now: float, *, clock_ahead: float = 0
 def test_the_instants_of_another_clock_are_shifted_and_nothing_else() -> None:
     session = after(a_session(JOINS), *created(), *invited(0))
     progress = SessionProgress.of(session)
+    clock = ClockOrigin("machine", 5.0)
+    assert SessionProgress.of(session, clock).shifted(3600).clock == clock
     shifted = progress.shifted(3600)
     assert shifted.created == session.created_at + 3600
     assert shifted.state_since == session.state_since + 3600
@@ -124,6 +126,37 @@ def test_an_invite_that_may_be_sent_again_is_due_when_it_is_found() -> None:
     refused = Attempt(JOINS.current.instance, 1, "sm-asr-1", "inv", refusal=ev.Refusal.UNREACHABLE, retry_at=8.0)
     found = ServiceProgress.of(refused).applied(Attempt(JOINS.current.instance, 1), "sm-asr-1", "inv", now=9.0)
     assert found == replace(refused, retry_at=9.0)
+
+
+def test_the_recorded_facts_differ_with_each_that_clients_do_not_see() -> None:
+    """So a change that they see has another revision, and any other is written to the room as well."""
+    session = replace(after(a_session(JOINS), *created(), *invited(0)), guests=(Guest("bob"),))
+    current = session.services[0].current
+    attempts = [
+        replace(current, **change)
+        for change in (
+            *({"number": 2}, {"tries": 2}, {"identity": "another"}, {"instance": SIGNALS.current.instance}),
+            *({"in_flight": False}, {"refusal": ev.Refusal.DECLINED}, {"presence": Presence("PA_1")}),
+            *({"ready_by": ev.Evidence.JOIN}, {"was_ready": True}, {"was_accepted": True}, {"reported_failure": True}),
+            *({"never_joined": True}, {"lost_with_room": True}, {"refused_at": 1.0}, {"timeline": Timeline(1.0)}),
+        )
+    ]
+    others = [
+        *(replace(session, services=(replace(session.services[0], current=one),)) for one in attempts),
+        replace(session, user_presence=Presence("PA_alice")),
+        replace(session, user_joined_at=START),
+        replace(session, user_left_at=START),
+        replace(session, token_given_at=START),
+        replace(session, guests=()),
+        replace(session, guests=(Guest("bob", Presence("PA_bob")),)),
+        replace(session, end=End(EndReason.CLOSED, START)),
+        replace(session, end=End(EndReason.CLOSED, START + 1)),
+        replace(session, end=End(EndReason.EXPIRED, START)),
+    ]
+    facts = [recorded_facts(one) for one in (session, *others)]
+    assert len(set(facts)) == len(facts)
+    unseen = replace(session, listed_at=START, listing_failures=1, services=(replace(session.services[0], past=()),))
+    assert recorded_facts(unseen) == facts[0]
 
 
 def what_clients_see(session: Session) -> dict[str, object]:
