@@ -41,11 +41,10 @@ def recorded_session(
         # To invite anew would put a second instance beside one that may serve, and is not known.
         raise DamagedSpecification("the specification of its latest attempt is missing")
     progress = progress.shifted(clock_ahead(progress, room.created_at, origin, livekit_ahead))
-    created = specification.created_at if progress.created is None else progress.created
     return resumed(
         specification.session(),
         progress,
-        revision=revision_after(room.status.revision, now - created),
+        revision=revision_after(room.status.revision, now - progress.created),
         room_sid=room.sid,
         manager_attempts=recorded.manager_attempts,
         identities=identities,
@@ -76,10 +75,7 @@ def clock_ahead(
 
     `room_created_at`: by LiveKit's clock, which is the one that processes on different machines have in common.
     """
-    created_at = progress.room_created or progress.created
     if origin is not None and (ahead := origin.ahead_of(progress.clock)) is not None:
         return ahead
-    if created_at is None:
-        return 0.0
-    ahead = (room_created_at - created_at) - livekit_ahead
+    ahead = (room_created_at - (progress.room_created or progress.created)) - livekit_ahead
     return ahead if abs(ahead) > CLOCKS_AGREE else 0.0

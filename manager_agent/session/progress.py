@@ -115,7 +115,7 @@ class SessionProgress(_Facts):
     services: tuple[ServiceProgress, ...] = ()
     clock: ClockOrigin | None = None
     """Of the process that recorded this: all instants are by its clock."""
-    created: float | None = None
+    created: float
     """When the session was created. The specification has it by the clock of the process that created it."""
     room_created: float | None = None
     remakes: int = 0

@@ -54,18 +54,17 @@ def resumed(
     """
     services = tuple(_resumed_services(session, progress, identities, dispatched_invites, now))
     given_at = progress.token_given_at
-    session_created = session.created_at if progress.created is None else progress.created
-    room_created = session_created if progress.room_created is None else progress.room_created
+    room_created = progress.created if progress.room_created is None else progress.room_created
     end = None
     if progress.end_reason is not None:
         end = End(progress.end_reason, now if progress.ended_at is None else progress.ended_at)
     managers = [identities.manager(session.session_id, number + 1) for number in range(manager_attempts)]
     return replace(
         session,
-        created_at=session_created,
+        created_at=progress.created,
         services=services,
         room=Room(
-            requested_at=session_created,
+            requested_at=progress.created,
             sid=room_sid,
             created_at=room_created,
             remakes=progress.remakes,
@@ -112,7 +111,7 @@ def _moved(attempt: Attempt, seconds: float) -> Attempt:
 def _resumed_services(
     session: Session, progress: SessionProgress, identities: Identities, dispatched_invites: Collection[str], now: float
 ) -> Iterator[RequiredService]:
-    moved = 0.0 if progress.created is None else progress.created - session.created_at
+    moved = progress.created - session.created_at
     known = dict(enumerate(progress.services))
     for entry, service in enumerate(session.services):
         facts = known.get(entry)

@@ -16,7 +16,9 @@ HERE, CREATED, HOUR = ClockOrigin("here", 1_000.0), 1_700_000_000.0, 3600.0
 def ahead(recorded: ClockOrigin | None, *, room_created: float = CREATED, livekit_ahead: float = 0.0) -> float:
     """The seconds by which our clock is ahead of a record that was made by this clock. LiveKit made the room at CREATED
     by its own clock."""
-    progress = SessionProgress(clock=recorded, state_since=room_created, room_created=room_created)
+    progress = SessionProgress(
+        clock=recorded, created=room_created - 1, state_since=room_created, room_created=room_created
+    )
     return clock_ahead(progress, CREATED, HERE, livekit_ahead)
 
 

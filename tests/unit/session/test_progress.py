@@ -13,6 +13,7 @@ from manager_agent.frozen import replace
 from manager_agent.messages import RoomStatus
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt, ServiceState, Timeline
+from manager_agent.session.dispatch import ManagerDispatch
 from manager_agent.session.identities import Identities
 from manager_agent.session.participant import Guest, Presence
 from manager_agent.session.plan import Remove, Replace, SendInvite, plan
@@ -89,6 +90,17 @@ def test_every_fact_of_a_session_is_recorded_and_found_again() -> None:
     progress = SessionProgress.of(session, ClockOrigin("machine", 5.0))
     assert progress.clock == ClockOrigin("machine", 5.0)
     assert SessionProgress.model_validate_json(progress.model_dump_json()) == progress
+
+
+def test_the_managers_of_the_process_before_are_neither_awaited_nor_taken_again() -> None:
+    session = after(a_session(JOINS), *created(), ev.ManagerDispatched(START + 1, 2, "sm-manager-2"))
+    again = recorded_and_resumed(session, START + 2)
+    managers = tuple(IDENTITIES.manager("s1", number) for number in (1, 2))
+    assert (again.manager.attempt, again.manager.identity, again.manager.spent) == (2, managers[-1], managers)
+    assert (again.manager.in_charge, again.manager.next_dispatch_at) == (False, START + 2)
+    assert [stale.identity for stale in again.stale_participants] == [*managers]
+    undispatched = replace(session, manager=ManagerDispatch())
+    assert recorded_and_resumed(undispatched, START + 2).manager.identity is None
 
 
 @pytest.mark.parametrize("facts", range(3))
