@@ -93,7 +93,8 @@ def test_every_fact_of_a_session_is_recorded_and_found_again() -> None:
 
 
 def test_the_managers_of_the_process_before_are_neither_awaited_nor_taken_again() -> None:
-    session = after(a_session(JOINS), *created(), ev.ManagerDispatched(START + 1, 2, "sm-manager-2"))
+    first = after(a_session(JOINS), *created())
+    session = replace(first, manager=first.manager.dispatched(2, "sm-manager-2", START + 1))
     again = recorded_and_resumed(session, START + 2)
     managers = tuple(IDENTITIES.manager("s1", number) for number in (1, 2))
     assert (again.manager.attempt, again.manager.identity, again.manager.spent) == (2, managers[-1], managers)
