@@ -14,7 +14,9 @@ from aiohttp import hdrs, web
 from livekit import api
 
 from benchmarks.one_service import listening
-from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import find_or_build
+from scripts.livekit_server import LiveKitServer
 
 KEY, SECRET = "devkey", "secret"
 TIMEOUT = 15.0

@@ -21,7 +21,7 @@ from benchmarks.catalog import BENCHMARKS, ListedBenchmark
 from benchmarks.document import DOCUMENT, render, render_all
 from benchmarks.plot import PLOT, plot
 from benchmarks.result import BenchmarkResult
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 
 RESULTS, QUICK_RESULTS = ROOT / "build/benchmarks", ROOT / "build/benchmarks-quick"
 OVERTIME = 4

@@ -19,7 +19,7 @@ from typing import Any, NoReturn, TypeVar
 
 from jwt import InsecureKeyLengthWarning
 
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 
 START_TIMEOUT = 60.0
 """Seconds. A new interpreter with the SDK starts in two, and takes several times as long on a busy machine."""

@@ -30,7 +30,9 @@ from benchmarks.one_service import KEY, SECRET, environment
 from benchmarks.process_start import ready
 from benchmarks.recorded_answer import METADATA_BYTES
 from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
-from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import find_or_build
+from scripts.livekit_server import LiveKitServer
 
 TURNS, QUICK_TURNS = 12, 1
 CALLERS, QUICK_CALLERS = (1, 32), (1, 2)

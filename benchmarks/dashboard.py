@@ -23,7 +23,7 @@ from benchmarks.result import Figure, FigureTable, Goal, WorkCheck
 from benchmarks.store_growth import change_in
 from manager_agent.store.memory import MemoryStore
 from scripts import browser
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from scripts.prerequisites import PrerequisiteMissing
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from benchmarks.catalog import BENCHMARKS
 from benchmarks.machine import Machine
 from benchmarks.result import BenchmarkResult
 from benchmarks.tables import NOT_MEASURED, markdown
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 
 DOCUMENT = ROOT / "docs/performance.md"
 MACHINE, ASKED_PLACE = "machine", "asked"

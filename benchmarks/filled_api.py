@@ -20,7 +20,7 @@ from manager_agent.session.session import Session, User
 from manager_agent.session.transitions import apply
 from manager_agent.store.memory import MemoryStore
 from manager_agent.store.store import Store
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 
 
 async def an_api(sessions: int, stack: AsyncExitStack) -> tuple[int, MemoryStore]:

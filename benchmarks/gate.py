@@ -29,7 +29,9 @@ from benchmarks.one_service import KEY, SECRET, environment, token
 from benchmarks.process_start import ready
 from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
 from benchmarks.token_server import invite
-from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import find_or_build
+from scripts.livekit_server import LiveKitServer
 
 SERVICES = ("asr", "llm", "tts")
 TURNS, QUICK_TURNS = 30, 2

@@ -29,7 +29,7 @@ from benchmarks.one_service import TIMEOUT
 from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
 from benchmarks.watched_rooms import RoomWatch, room_events, sessions
 from manager_agent.livekit.ffi import disable_log_capture
-from scripts.livekit_server import find_or_build
+from scripts.livekit_build import find_or_build
 
 JOINS, QUICK_JOINS = 40, 2
 CALLERS, QUICK_CALLERS = (1, 4), (1,)

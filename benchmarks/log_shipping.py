@@ -27,7 +27,9 @@ from benchmarks.flood import Figures
 from benchmarks.measuring import MB, footprint, percentile
 from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
 from http_api.access.api_keys import digest_of, new_key
-from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import find_or_build
+from scripts.livekit_server import LiveKitServer
 
 FLOOR, AGAIN, DOWN = "floor", "off", "down"
 WITH_A_COLLECTOR = ("good", "good, otlp", "slow", "refusing, 503", "refusing, 400", "resetting", "hanging")

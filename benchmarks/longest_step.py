@@ -37,7 +37,7 @@ from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import Listing, Rooms
 from manager_agent.session.session import Session
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 
 BODY_MAX = 64 * 1024
 SECONDS, QUICK_SECONDS, PAUSE = 2.0, 0.1, 0.02

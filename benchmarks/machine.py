@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 
-from scripts.livekit_server import ROOT
-from scripts.livekit_server import VERSION as LIVEKIT_SERVER
+from scripts.livekit_build import VERSION as LIVEKIT_SERVER
+from scripts.repository import ROOT
 
 PACKAGES = ("livekit", "livekit-agents", "livekit-api", "aiohttp", "redis")
 

@@ -11,7 +11,7 @@ from aiohttp import web
 from livekit import api
 
 from benchmarks.child import START_TIMEOUT
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 
 KEY, SECRET = "devkey", "secret"
 SERVICE_ID = "benchmark-service"

@@ -24,7 +24,9 @@ from benchmarks.command import BenchmarkCommand
 from benchmarks.flood import Figures
 from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
 from http_api.access.api_keys import digest_of, new_key
-from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import find_or_build
+from scripts.livekit_server import LiveKitServer
 
 SESSIONS = 20
 CLIENTS, QUICK_CLIENTS = 32, 4

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 
 OPENRTC = "openrtc==0.20.1"
 PEERS = ROOT / "build/peers"

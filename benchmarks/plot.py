@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape
 from benchmarks.asked import AskedRow, found
 from benchmarks.result import BenchmarkResult, Compared, Goal
 from benchmarks.tables import NOT_MEASURED, ratio
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 
 PLOT = ROOT / "docs/performance.svg"
 WIDTH, LABELS, RIGHT = 960, 430, 90

@@ -24,7 +24,9 @@ from benchmarks.child import START_TIMEOUT, Child, run, running
 from benchmarks.command import BenchmarkCommand
 from benchmarks.measuring import MB
 from benchmarks.result import Compared, Figure, FigureTable, Goal
-from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import find_or_build
+from scripts.livekit_server import LiveKitServer
 
 LIBRARIES = ("aiohttp.web", "pydantic", "livekit.rtc", "livekit.api")
 KIT_LIBRARIES = ("aiohttp.web", "pydantic", "livekit.rtc", "jwt")

@@ -33,7 +33,9 @@ from http_api.settings.secret_values import secret_values
 from http_api.settings.settings import DevSettings
 from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.messages import Invite
-from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import find_or_build
+from scripts.livekit_server import LiveKitServer
 
 TRIALS, QUICK_TRIALS = 100, 3
 CALLERS, QUICK_CALLERS = (1, 8), (1,)

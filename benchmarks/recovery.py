@@ -30,7 +30,10 @@ from benchmarks.child import environment_with, run
 from benchmarks.command import BenchmarkCommand
 from benchmarks.result import Compared, Figure, FigureTable, Goal, Layout
 from benchmarks.room_cost import DESIGNS, LEAN, started
-from scripts.livekit_server import ROOT, LiveKitServer, find_or_build, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import find_or_build
+from scripts.livekit_server import LiveKitServer
+from scripts.repository import ROOT
 
 KEY, SECRET = "devkey", "secret"
 ROOMS, QUICK = 300, 3

@@ -19,7 +19,7 @@ from manager_agent.redis.connection import RedisConnection
 from manager_agent.redis.url import read_redis_url
 from manager_agent.store.ended_sessions import EndedSessions
 from manager_agent.store.redis import RedisStore
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from scripts.redis_server import find_or_fetch
 
 DEPLOYMENT = "benchmark"

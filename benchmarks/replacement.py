@@ -27,7 +27,9 @@ from http_api.server import serving
 from http_api.settings.settings import DevSettings
 from manager_agent.session.session import Session, SessionState
 from manager_agent.store.store import Store
-from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import find_or_build
+from scripts.livekit_server import LiveKitServer
 from service_kit import Service, ServiceSettings, SessionJob
 
 TYPE, INSTANCES = "BOT", ("bot-1", "bot-2")

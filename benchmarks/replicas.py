@@ -29,7 +29,10 @@ from benchmarks.measuring import footprint, percentile
 from benchmarks.redis_process import answers, redis_process
 from benchmarks.result import Figure, FigureTable, Layout, WorkCheck
 from manager_agent.session.session import OUR_IDENTITIES
-from scripts.livekit_server import ROOT, LiveKitServer, find_or_build, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import find_or_build
+from scripts.livekit_server import LiveKitServer
+from scripts.repository import ROOT
 
 KEY, SECRET = "devkey", "secret"
 REPLICAS, QUICK_REPLICAS = (1, 2, 3), (2,)

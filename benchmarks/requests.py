@@ -28,7 +28,9 @@ from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
 from benchmarks.without import PARTS
 from benchmarks.wrk import WrkLoad, load, require_wrk
 from http_api.access.api_keys import digest_of, new_key
-from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import find_or_build
+from scripts.livekit_server import LiveKitServer
 
 READY_TIMEOUT = 60.0
 SETTLED_AFTER = 2.0

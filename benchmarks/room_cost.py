@@ -26,7 +26,7 @@ from benchmarks.command import BenchmarkCommand
 from benchmarks.measuring import Rest, at_rest, percentile
 from benchmarks.peers import OPENRTC, PeerMissing, installed
 from benchmarks.result import Compared, Figure, FigureTable, Goal, Layout, WorkCheck
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 
 SLICE, QUICK_SLICE = 4.0, 0.2
 """Seconds. Idle use is measured over three slices of this length; half as long until the first rooms are in."""

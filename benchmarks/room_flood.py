@@ -31,7 +31,9 @@ from benchmarks.watched_rooms import Sessions
 from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.messages import TOPIC
 from manager_agent.session.session import OUR_IDENTITIES
-from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import find_or_build
+from scripts.livekit_server import LiveKitServer
 
 OTHER_ROOM, BYSTANDER = "room-without-manager", "bystander"
 KINDS = ("data", "rpc", "attributes")

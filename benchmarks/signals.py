@@ -32,7 +32,9 @@ from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
 from benchmarks.room_flood import token
 from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.messages import STATE_ATTRIBUTE, TOPIC, Invite
-from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import find_or_build
+from scripts.livekit_server import LiveKitServer
 
 TRIALS, QUICK_TRIALS = 25, 2
 SETTLE, QUICK_SETTLE = 0.3, 0.1

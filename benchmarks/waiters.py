@@ -27,7 +27,9 @@ from benchmarks.one_service import environment, listening
 from benchmarks.process_start import ready
 from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
 from manager_agent.messages import Invite
-from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import find_or_build
+from scripts.livekit_server import LiveKitServer
 
 WAITERS, QUICK_WAITERS = 5_000, 20
 CHANGES, QUICK_CHANGES = 5, 2

@@ -20,7 +20,8 @@ from livekit import api
 
 from benchmarks.child import Child, running
 from benchmarks.one_service import KEY, POLL_INTERVAL, SECRET, SERVICE_ID, environment, listening, registered, token
-from scripts.livekit_server import LiveKitServer, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_server import LiveKitServer
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,9 +17,9 @@ from pathlib import Path
 
 from scripts import npm_packages, prerequisites
 from scripts.prerequisites import PrerequisiteMissing, run
+from scripts.repository import ROOT
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (ROOT / "examples" / "web", ROOT / "tests" / "node")
 """The folders with a package-lock.json to install with npm."""
 APT_GET = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120")

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from scripts import npm_packages, prerequisites
 from scripts.locked_environment import LockedEnvironment
+from scripts.repository import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 NODE = ROOT / "tests" / "node"
 GENERATORS = LockedEnvironment("client-generators", takes="some seconds")
 ENVIRONMENT = GENERATORS.path

@@ -25,16 +25,10 @@ from http_api.settings.complaint import BadSettings
 from http_api.settings.settings import Settings
 from http_api.settings.state_dir import with_state_dir
 from manager_agent.interfaces import HELP, has_interface
-from scripts.livekit_server import (
-    ROOT,
-    VERSION,
-    LiveKitServer,
-    LiveKitServerError,
-    PortNotFreeError,
-    find_or_build,
-    free_port,
-    require_free,
-)
+from scripts.free_ports import PortNotFreeError, free_port, require_free
+from scripts.livekit_build import VERSION, LiveKitServerError, find_or_build
+from scripts.livekit_server import LiveKitServer
+from scripts.repository import ROOT
 from session_manager_client import ApiError, Client, Unreachable
 from session_manager_client.models import ServiceInfo
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts import prerequisites
-
-ROOT = Path(__file__).resolve().parent.parent
+from scripts.repository import ROOT
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,9 @@ import subprocess
 import sys
 import tokenize
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+from scripts.repository import ROOT
 
 ACTOR = "name the actor: the caller, the client, the service, a participant"
 BANNED = {

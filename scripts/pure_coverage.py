@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from scripts import mutation_tools
+from scripts.repository import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 WANTED = 98.0
 """Percent of lines and branches together, as coverage.py counts them."""
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from scripts import debian_packages, prerequisites
 from scripts.prerequisites import PrerequisiteMissing
+from scripts.repository import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".redis"
 """What was fetched."""
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from http_api import VERSION
+from scripts.repository import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 RELEASED = re.compile(r"\d+\.\d+\.\d+(?:(?:a|b|rc)\d+)?")
 
 

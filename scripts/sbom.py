@@ -14,8 +14,8 @@ from typing import Any
 from http_api import VERSION
 from scripts import tools
 from scripts.lock_file import LOCK, PROJECT, LockedPackage, read_lock, shipped
-from scripts.locked_environment import ROOT
 from scripts.prerequisites import PrerequisiteMissing
+from scripts.repository import ROOT
 
 
 def bill_of_materials() -> dict[str, Any]:

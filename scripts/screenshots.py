@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import shutil
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from scripts.repository import ROOT
+
 MADE = ROOT / "build" / "screenshots"
 SHOWN = ROOT / "docs" / "images"
 PICTURES = {"dashboard-replaced-light.png": "replaced.png", "dashboard-room-dark.png": "room.png"}

@@ -11,8 +11,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from scripts import npm_packages, tools
-from scripts.locked_environment import ROOT
 from scripts.prerequisites import PrerequisiteMissing
+from scripts.repository import ROOT
 
 LINK = re.compile(r"\]\((?!https?:)([^)\s#]+)")
 THEME = ROOT / "scripts/site_theme"

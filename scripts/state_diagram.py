@@ -22,7 +22,7 @@ from manager_agent.session.events import Chosen, Event, ParticipantInfo
 from manager_agent.session.required_service import RequiredService, Requirement
 from manager_agent.session.session import Limits, Session, SessionState, User
 from manager_agent.session.transitions import apply
-from scripts.locked_environment import ROOT
+from scripts.repository import ROOT
 
 DOCUMENT = ROOT / "docs" / "design.md"
 PLACE = re.compile(r"(?<=<!-- printed by python -m scripts\.state_diagram -->\n).*?(?=<!-- end -->)", re.DOTALL)

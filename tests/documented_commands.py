@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from http_api.cli import app
 from http_api.operations import Operation
 from http_api.routes import OPERATIONS
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 from tests.documents import options_in
 
 NOT_HERE = {

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 
 PAGES = sorted(
     str(path.relative_to(ROOT))

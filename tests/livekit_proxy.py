@@ -33,7 +33,7 @@ from aiohttp import web
 from livekit.protocol import agent_dispatch, room
 from multidict import CIMultiDict
 
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from tests.livekit_faults import Behavior, Call, ConnectionCut, Hold, TwirpError
 from tests.waiting import waiting_for
 

@@ -25,7 +25,8 @@ import aiohttp
 import pytest
 import yaml
 
-from scripts.livekit_server import BUILD_HOME, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import BUILD_HOME
 from tests.waiting import described, waiting_for
 
 SOURCES = Path(__file__).resolve().parent / "collector"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from scripts.livekit_server import FREE_PORTS, PORTS
+from scripts.free_ports import FREE_PORTS, PORTS
 
 
 def take_own_ports() -> None:

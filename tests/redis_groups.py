@@ -9,7 +9,7 @@ from typing import Self
 
 from redis.exceptions import ResponseError
 
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from tests.certificates import Certificates
 from tests.redis_server import RedisServer
 from tests.waiting import eventually

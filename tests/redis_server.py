@@ -27,8 +27,9 @@ from http_api.limits import shared_rates
 from manager_agent.records import redis as records
 from manager_agent.redis import changelog, connection, primary
 from manager_agent.replicas import membership
-from scripts.livekit_server import ROOT, free_port
+from scripts.free_ports import free_port
 from scripts.redis_server import find_or_fetch
+from scripts.repository import ROOT
 from tests.certificates import Certificates
 from tests.prerequisites import prerequisite
 

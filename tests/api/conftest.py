@@ -22,7 +22,7 @@ from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.records.records import Records
 from manager_agent.session import dispatch
 from manager_agent.session.session import Session, User
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from tests.always_acting import AlwaysActing
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
 from tests.api.streams.feed_reader import MakeSessions, Readers

@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from scripts.prerequisites import PrerequisiteMissing
 from tests.api.eager_services import decide_at_once
 from tests.api.stand_ins import Api

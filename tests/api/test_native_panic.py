@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from pathlib import Path
 
 import pytest
 
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
+from scripts.repository import ROOT
 from tests.manager_stand_in import KEY, SECRET, ManagerStandIn
 from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.api
 
-ROOT = Path(__file__).resolve().parents[2]
 PANIC = """
 import ctypes, sys, threading
 from livekit.rtc import _ffi_client

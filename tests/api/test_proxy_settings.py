@@ -6,17 +6,16 @@ import asyncio
 import os
 import sys
 from base64 import b64encode
-from pathlib import Path
 
 import pytest
 
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
+from scripts.repository import ROOT
 from tests.raw_server import raw_server
 from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.api
 
-ROOT = Path(__file__).resolve().parents[2]
 SERVER = ("-m", "http_api")
 ACTS_WITHOUT_LIVEKIT = """
 import functools, sys

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from scripts.repository import ROOT
 from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.api
 
-ROOT = Path(__file__).resolve().parents[2]
 SLOW_TO_STOP = """
 import asyncio, os
 from http_api.server import stop_signal

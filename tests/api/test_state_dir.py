@@ -12,12 +12,11 @@ from pathlib import Path
 import pytest
 
 from manager_agent.records.sqlite_file import FILE
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
+from scripts.repository import ROOT
 from tests.processes import finished
 
 pytestmark = pytest.mark.api
-
-ROOT = Path(__file__).parents[2]
 
 
 async def test_records_of_a_newer_version_stop_the_start_with_one_message(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from http_api.stopping import STOPPING
 from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.session.events import Evidence, ServiceSignalled, Signal
 from manager_agent.session.session import EndReason, Session, SessionState
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from tests.always_acting import AlwaysActing
 from tests.api.stand_ins import Api, LiveKit, stand_ins
 from tests.api.streams.feed_reader import Readers

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from playwright.async_api import Browser, Locator, Page, expect
 
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 
 SCREENSHOTS = ROOT / "build" / "screenshots"
 AXE = Path(__file__).parents[1] / "node" / "node_modules" / "axe-core" / "axe.min.js"

@@ -15,7 +15,7 @@ from playwright.async_api import Locator, Page, Route, expect
 from examples.web.server import FILES, HERE, create_app
 from manager_agent.messages import RoomStatus
 from manager_agent.session.session import EndReason, SessionState
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from tests.browser.conftest import Browse
 from tests.browser.dashboard import SCREENSHOTS
 from tests.live.bots import Bot

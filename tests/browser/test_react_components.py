@@ -15,7 +15,7 @@ from playwright.async_api import Page, expect
 
 from manager_agent.session.session import EndReason, Session, SessionState
 from scripts.client_generators import NODE
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from service_kit import Service, SessionJob
 from service_kit.settings import ServiceSettings
 from tests.browser.conftest import Browse

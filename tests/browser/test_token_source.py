@@ -11,7 +11,7 @@ from playwright.async_api import Page, expect
 
 from manager_agent.session.deadlines import deadline
 from manager_agent.session.session import EndReason, SessionState
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from tests.browser.conftest import Browse
 from tests.browser.token_page import TokenPage, token_page_app
 from tests.live.bots import Bot

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.async_api import expect
 
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from tests.browser.conftest import Browse
 from tests.browser.token_page import TokenPage, token_page_app
 from tests.live.replicas.replica_site import ReplicaSite

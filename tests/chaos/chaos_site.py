@@ -15,7 +15,9 @@ import aiohttp
 from livekit import api
 from yarl import URL
 
-from scripts.livekit_server import LiveKitServer, PortNotFreeError, find_or_build, free_port, require_free
+from scripts.free_ports import PortNotFreeError, free_port, require_free
+from scripts.livekit_build import find_or_build
+from scripts.livekit_server import LiveKitServer
 from tests.byte_proxy import ByteProxy
 from tests.chaos.disturbances import Victim
 from tests.chaos.room_watch import OutsideWatch

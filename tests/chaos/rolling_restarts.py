@@ -22,7 +22,9 @@ from aiohttp import web
 from livekit import api, rtc
 
 from manager_agent.messages import Invite
-from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import find_or_build
+from scripts.livekit_server import LiveKitServer
 from session_manager_client import ApiError, Client, Unreachable
 from tests.chaos.ledger import Ledger
 from tests.chaos.rolling_front import RollingFront

@@ -17,7 +17,7 @@ from livekit.rtc.participant import PublishDataError
 from manager_agent.livekit.room_connection import connect, disconnect
 from manager_agent.messages import TOPIC, Invite, RoomStatus
 from manager_agent.tasks import Tasks
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from tests.chaos.happenings import Happenings
 from tests.chaos.ledger import InvitedAs, Ledger
 from tests.chaos.scripts_of_sessions import EntryScript, Failure, Means, SessionScript

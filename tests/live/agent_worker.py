@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 from tests.live.conftest import Site
 from tests.processes import ended
 from tests.waiting import waiting_for

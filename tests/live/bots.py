@@ -14,7 +14,7 @@ from livekit import rtc
 
 from manager_agent.livekit.room_connection import connect, disconnect
 from manager_agent.messages import TOPIC, Invite, SessionEndedMessage
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from tests.leak_scanner import LEAK_SCANNER
 from tests.waiting import waiting_for
 

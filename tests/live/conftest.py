@@ -36,7 +36,9 @@ from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.registry.registry import Registry
 from manager_agent.session.session import Session
 from manager_agent.store.store import Store
-from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import find_or_build
+from scripts.livekit_server import LiveKitServer
 from tests.leak_scanner import LEAK_SCANNER
 from tests.live.bots import Bot
 from tests.live.node_example import node_service_folder as node_service_folder

@@ -11,11 +11,10 @@ from typing import Any, Self
 
 import aiohttp
 
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
+from scripts.repository import ROOT
 from tests.live.conftest import Site
 from tests.waiting import waiting_for
-
-ROOT = Path(__file__).parents[2]
 
 
 class ManagerProcess:

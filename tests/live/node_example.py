@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 
 SERVICE = "node-service"
 INSTALL_TIMEOUT = 100.0

@@ -8,7 +8,7 @@ import signal
 import sys
 from typing import Self
 
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 from tests.waiting import waiting_for
 
 

@@ -17,9 +17,10 @@ from itertools import islice
 import pytest
 
 from scripts import mutation_tools
+from scripts.repository import ROOT
 from tests.mutation.accepted import Accepted, read_accepted
 from tests.mutation.campaign import Campaign, Mutant, MutantOutcome, Tried
-from tests.mutation.parts import PARTS, ROOT, MutatedPart
+from tests.mutation.parts import PARTS, MutatedPart
 
 WANTED = 90.0
 """Percent."""

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import pytest
 from _pytest.runner import runtestprotocol
 
+from scripts.repository import ROOT
 from tests.mutation.code_swap import LoadedFunctions
-from tests.mutation.parts import ROOT
 
 if TYPE_CHECKING:
     from coverage import Coverage

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 from tests.source_code import parsed
 
 pytestmark = pytest.mark.unit

@@ -21,8 +21,8 @@ from pydantic import BaseModel
 from http_api.models.responses import SessionView, SessionWithToken
 from http_api.models.services import Heartbeat
 from manager_agent.messages import Invite, RoomStatus, SessionEndedMessage
-from scripts.livekit_server import ROOT
 from scripts.prerequisites import PrerequisiteMissing
+from scripts.repository import ROOT
 from service_kit import Service, SessionJob
 from tests.documented_commands import faults
 from tests.documents import CodeBlock, code_blocks, commands_in, inline_commands

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from scripts.repository import ROOT
 from tests.source_code import parsed
 
 pytestmark = pytest.mark.unit
 
-ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("manager_agent", "http_api", "service_kit", "session_manager_client")
 CLOCK_CALLS = frozenset({"now", "utcnow", "today", "monotonic", "perf_counter"})
 BUILTIN_IO = frozenset({"open", "print", "input"})

@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 from tests.source_code import parsed
 
 pytestmark = pytest.mark.unit

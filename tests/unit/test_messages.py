@@ -7,7 +7,6 @@ import json
 import re
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import hypothesis
@@ -40,6 +39,7 @@ from manager_agent.messages import (
 from manager_agent.session import events as ev
 from manager_agent.session.events import ReadyOn, Signal
 from manager_agent.session.session import EndReason, User
+from scripts.repository import ROOT
 from tests.source_code import parsed
 from tests.unit import sessions as given
 from tests.unit.sessions import START
@@ -337,8 +337,6 @@ def test_a_session_ended_message_names_its_session_and_the_reason() -> None:
 
 
 # --- RPC errors -------------------------------------------------------------------------------------
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_services_md_lists_every_rpc_code_once() -> None:

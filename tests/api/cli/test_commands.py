@@ -23,7 +23,8 @@ from http_api.settings.settings import Settings
 from manager_agent.json_object import JsonObject
 from manager_agent.session import events as ev
 from manager_agent.session.events import Chosen, ReadyOn, Refusal
-from scripts.livekit_server import ROOT, free_port
+from scripts.free_ports import free_port
+from scripts.repository import ROOT
 from session_manager_client import Client
 from tests.api.stand_ins import Api, StartApi
 from tests.api.still_sessions import still_session

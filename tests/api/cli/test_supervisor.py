@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from http_api.cli import supervisor
-from scripts.livekit_server import ROOT, free_port
+from scripts.free_ports import free_port
+from scripts.repository import ROOT
 from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.api

@@ -16,7 +16,7 @@ from rich.console import Console
 from http_api.cli.one_session import OneSession
 from manager_agent.session import events as ev
 from manager_agent.session.events import Refusal
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 from tests.api.cli.test_commands import COMMAND, INTERRUPTED, NO
 from tests.api.session_manager_client.test_client import client_of
 from tests.api.stand_ins import Api, StartApi

@@ -13,7 +13,7 @@ import yaml
 from http_api.observability.metrics.metrics import METRICS
 from manager_agent.session import events as ev
 from manager_agent.session.events import Evidence, Refusal, Signal
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 from tests.api.resources.test_webhooks import post, webhook
 from tests.api.stand_ins import Api
 from tests.api.still_sessions import still_session

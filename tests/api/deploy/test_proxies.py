@@ -15,8 +15,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from http_api.settings.settings import Settings
-from scripts.livekit_server import ROOT, free_port
+from scripts.free_ports import free_port
 from scripts.proxy_servers import PROGRAMS, find_or_fetch
+from scripts.repository import ROOT
 from tests.api.stand_ins import Api, StartApi
 from tests.api.streams.feed_reader import Readers
 from tests.certificates import Certificates

@@ -15,7 +15,7 @@ from http_api.access.api_keys import digest_of
 from http_api.server import serving
 from http_api.settings.settings import DevSettings, Settings
 from manager_agent.session.session import Session
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
 
 pytestmark = pytest.mark.api

@@ -18,7 +18,7 @@ from http_api.server import serving
 from http_api.settings.settings import DevSettings, Settings
 from manager_agent.redis.connection import RedisAway
 from manager_agent.session import dispatch
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from tests.api.conftest import NEVER_JOINING, logged
 from tests.api.stand_ins import Api, LiveKit, stand_ins
 from tests.redis_server import RedisServer

@@ -22,7 +22,7 @@ from http_api.server import serving
 from http_api.settings.complaint import BadSettings
 from http_api.settings.settings import DevSettings, Settings
 from manager_agent.outbound.address_policy import LOOPBACK
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
 from tests.callback_receiver import CallbackReceiver
 from tests.documents import code_in

@@ -17,7 +17,7 @@ from http_api.settings.settings import DevSettings
 from manager_agent.control import probe
 from manager_agent.session.events import SessionClosed
 from manager_agent.session.session import Session
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from tests.api.stand_ins import Api, LiveKit, stand_ins
 from tests.api.still_sessions import still_session
 from tests.api.streams.feed_reader import Readers

@@ -13,7 +13,7 @@ import pytest
 from http_api.settings.settings import Settings
 from manager_agent.json_object import JsonObject
 from manager_agent.outbound.address_policy import PRIVATE
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 from tests.api.stand_ins import Api, StartApi
 from tests.tenants import ACME, RIVAL, production
 

@@ -29,7 +29,7 @@ from manager_agent.session.deadlines import deadline
 from manager_agent.session.guests import GUESTS_MAX
 from manager_agent.session.session import EndReason, Session, SessionState
 from manager_agent.session.specification import Specification
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from tests.api.stand_ins import Api, StartApi
 
 pytestmark = pytest.mark.api

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from http_api.models.responses import SessionWithToken
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from session_manager_client import ApiError, Client, Unreachable
 from tests.api.stand_ins import Api, StartApi
 

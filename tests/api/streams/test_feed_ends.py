@@ -17,7 +17,7 @@ from http_api.streams.event_stream import HEARTBEAT, RETRY, SEND_TIMEOUT
 from http_api.streams.subscribers import FEED
 from manager_agent.json_object import JsonObject
 from manager_agent.session import events as ev
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
 from tests.api.still_sessions import server_tasks, time_passes
 from tests.api.streams.feed_reader import PATH, MakeSessions, Readers, by_id

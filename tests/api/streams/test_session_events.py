@@ -15,7 +15,7 @@ from http_api.settings.settings import DevSettings
 from http_api.streams.event_stream import HEARTBEAT, RETRY, SEND_TIMEOUT
 from manager_agent.json_object import JsonObject
 from manager_agent.session import events as ev
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from tests.api.stand_ins import Api, LiveKit, stand_ins
 from tests.api.still_sessions import StillSession, server_tasks, still_session, time_passes
 from tests.api.streams.raw_reader import all_of, raw_reader

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from manager_agent.session.session import Session, SessionState
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from tests.byte_proxy import CLEAN, ByteFault, ByteProxy, Closing
 from tests.live.bots import Bot
 from tests.live.conftest import Stack, StartServer, StartStack

@@ -22,8 +22,10 @@ import yaml
 
 from scripts.compose_env import compose_variables
 from scripts.demo import SERVICES
-from scripts.livekit_server import ROOT, find_or_build, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import find_or_build
 from scripts.redis_server import find_or_fetch
+from scripts.repository import ROOT
 from tests.prerequisites import prerequisite
 from tests.waiting import eventually
 

@@ -16,7 +16,9 @@ from livekit import api
 from pydantic import SecretStr
 
 from http_api.settings.settings import Settings
-from scripts.livekit_server import ROOT, LiveKitServer, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_server import LiveKitServer
+from scripts.repository import ROOT
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack, room_names
 from tests.processes import finished
 

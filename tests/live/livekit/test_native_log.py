@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from http_api.access.api_keys import digest_of, new_key
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 from tests.live.conftest import KEY, SECRET, Site
 from tests.waiting import eventually, waiting_for
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
+from scripts.repository import ROOT
 from tests.forward_proxy import ForwardProxy
 from tests.live.conftest import Site
 from tests.livekit_fronts import slow_tls
@@ -21,7 +22,6 @@ from tests.waiting import eventually, waiting_for
 
 pytestmark = pytest.mark.live
 
-ROOT = Path(__file__).resolve().parents[3]
 SERVICE = """
 from service_kit import Service
 service = Service("kit", type="BOT")

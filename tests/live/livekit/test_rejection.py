@@ -7,7 +7,7 @@ from structlog.testing import capture_logs
 
 from manager_agent.livekit.calls import LiveKitRejects, LiveKitUnavailable
 from manager_agent.livekit.server_api import Rooms
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from tests.live.conftest import KEY, SECRET, Site
 
 pytestmark = pytest.mark.live

@@ -14,7 +14,8 @@ from manager_agent.livekit.room_connection import CONNECT_TIMEOUT, connect, disc
 from manager_agent.livekit.room_watcher import OPTIONS
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.session.session import Session
-from scripts.livekit_server import LiveKitServer, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_server import LiveKitServer
 from tests.running_rooms import KEY, SECRET, running_rooms
 from tests.unit import sessions as given
 from tests.waiting import eventually

@@ -12,7 +12,7 @@ import pytest
 
 from http_api.settings.settings import Settings
 from manager_agent.session.session import SessionState
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from tests.callback_receiver import CallbackReceiver
 from tests.documents import code_in
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack

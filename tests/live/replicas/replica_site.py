@@ -16,7 +16,9 @@ import aiohttp
 from livekit import api
 
 from manager_agent.session.session import OUR_IDENTITIES
-from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import find_or_build
+from scripts.livekit_server import LiveKitServer
 from tests.live.bots import Bot
 from tests.live.conftest import KEY, SECRET, Site
 from tests.live.manager_process import ManagerProcess

@@ -18,7 +18,8 @@ import aiohttp
 import pytest
 
 from http_api import VERSION
-from scripts.livekit_server import ROOT, free_port
+from scripts.free_ports import free_port
+from scripts.repository import ROOT
 from tests.live.conftest import Site, Stack
 from tests.waiting import waiting_for
 

@@ -22,7 +22,8 @@ import psutil
 import pytest
 
 from http_api.settings.settings import Settings
-from scripts.livekit_server import ROOT, free_port, require_free
+from scripts.free_ports import free_port, require_free
+from scripts.repository import ROOT
 from tests.documents import code_in
 from tests.processes import ended, finished
 from tests.waiting import eventually, waiting_for

@@ -19,7 +19,8 @@ from examples import asr_service
 from manager_agent.livekit.room_connection import connect, disconnect
 from manager_agent.messages import TOPIC
 from manager_agent.outbound.signing import NotSigned, verify
-from scripts.livekit_server import ROOT, free_port
+from scripts.free_ports import free_port
+from scripts.repository import ROOT
 from service_kit import ServiceSettings
 from service_kit.conformance import rules
 from service_kit.conformance.harness import harness_for

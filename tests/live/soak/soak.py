@@ -21,7 +21,9 @@ from pathlib import Path
 import structlog
 from jwt import InsecureKeyLengthWarning
 
-from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from scripts.free_ports import free_port
+from scripts.livekit_build import find_or_build
+from scripts.livekit_server import LiveKitServer
 from tests.live.conftest import Site
 from tests.live.soak.figures import ResourceUse, leaks
 from tests.live.soak.observed_manager import TRACE

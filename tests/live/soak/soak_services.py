@@ -10,7 +10,7 @@ import aiohttp
 from aiohttp import web
 from livekit import rtc
 
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from service_kit.service import Service
 from service_kit.session_job import SessionJob, SessionJobEnded
 from service_kit.settings import ServiceSettings

@@ -14,7 +14,7 @@ from benchmarks.catalog import BENCHMARKS
 from benchmarks.document import ASKED_PLACE, DOCUMENT, MACHINE, places, render, render_all
 from benchmarks.machine import Machine
 from benchmarks.result import BenchmarkResult, Figure, FigureTable
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 
 pytestmark = pytest.mark.unit
 

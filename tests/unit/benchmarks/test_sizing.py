@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import sizing
 from benchmarks.sizing import MeasuredFigures, size_of
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 
 pytestmark = pytest.mark.unit
 

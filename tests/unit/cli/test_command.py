@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import version
-from pathlib import Path
 
 import pytest
 import typer
@@ -20,12 +19,12 @@ from http_api.cli import app
 from http_api.cli.exits import MEANINGS, CommandError, ExitCode, run
 from http_api.cli.progress import Progress, steps_of
 from http_api.settings.complaint import BadSettings
+from scripts.repository import ROOT
 from session_manager_client import ApiError, Unreachable
 from session_manager_client.models import RequiredServiceInfo, SessionInfo
 
 pytestmark = pytest.mark.unit
 
-ROOT = Path(__file__).resolve().parents[3]
 COMMANDS = [
     [], ["serve"], ["services"], ["sessions"], ["create"], ["watch"], ["timeline"], ["config"], ["doctor"],
     ["token"], ["token", "decode"], ["key"], ["key", "new"],

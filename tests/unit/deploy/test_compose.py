@@ -11,7 +11,7 @@ import yaml
 from http_api.access.api_keys import entry_of, read_api_keys
 from scripts.compose_env import compose_variables
 from scripts.demo import SERVICES
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 from service_kit.settings import ServiceSettings
 
 pytestmark = pytest.mark.unit

@@ -11,7 +11,7 @@ import yaml
 
 from http_api.routes import OPERATIONS
 from scripts import tools
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 from tests.prerequisites import prerequisite
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(300)]

@@ -10,7 +10,7 @@ from http_api.problems.problems import TABLE
 from http_api.problems.table import UNEXPECTED
 from manager_agent.session.attempt import ServiceReason
 from manager_agent.session.session import FAILURES, EndReason
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 
 pytestmark = pytest.mark.unit
 

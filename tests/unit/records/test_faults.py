@@ -15,13 +15,13 @@ import pytest
 
 from manager_agent.records.records import Kind
 from manager_agent.records.sqlite import SqliteRecords
+from scripts.repository import ROOT
 from tests.processes import finished
 from tests.unit.records.record_process import WRITERS
 from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.unit
 
-ROOT = Path(__file__).parents[3]
 PROCESS = (sys.executable, "-m", "tests.unit.records.record_process")
 OWN_MOUNTS = ("unshare", "--map-root-user", "--mount")
 

@@ -11,9 +11,9 @@ from http_api.models.responses import ServiceView
 from manager_agent.registry.instances import Instance, InstanceState
 from manager_agent.registry.selection import InstanceStatus
 from manager_agent.registry.services import RegisteredService
-from scripts import livekit_server
+from scripts import livekit_build
 from scripts.demo import are_registered, time_taken
-from scripts.livekit_server import LiveKitServerError, find_or_build
+from scripts.livekit_build import LiveKitServerError, find_or_build
 from session_manager_client.models import ServiceInfo
 from tests.unit.session_manager_client.received import received
 
@@ -26,8 +26,8 @@ def test_a_folder_that_cannot_be_written_is_named_with_the_ways_out(
     home = tmp_path / "a file" / ".livekit"  # nothing can be made in it, not even by root
     home.parent.touch()
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    monkeypatch.setattr(livekit_server, "BUILD_HOME", home)
-    monkeypatch.setattr(livekit_server, "BUILT", home / "livekit-server")
+    monkeypatch.setattr(livekit_build, "BUILD_HOME", home)
+    monkeypatch.setattr(livekit_build, "BUILT", home / "livekit-server")
     with pytest.raises(LiveKitServerError) as raised:
         find_or_build()
     assert f"can't be built in {home}: Not a directory. Put livekit-server v" in str(raised.value)

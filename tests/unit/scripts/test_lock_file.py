@@ -6,8 +6,8 @@ import tomllib
 
 import pytest
 
-from scripts.livekit_server import ROOT
 from scripts.lock_file import LOCK, LockedPackage, read_lock, shipped
+from scripts.repository import ROOT
 
 pytestmark = pytest.mark.unit
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from scripts.pure_coverage import pure_files
+from scripts.repository import ROOT
 from tests.mutation.accepted import FILE
 from tests.mutation.code_swap import LoadedFunctions
-from tests.mutation.parts import PARTS, ROOT
+from tests.mutation.parts import PARTS
 
 pytestmark = pytest.mark.unit
 

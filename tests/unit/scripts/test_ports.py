@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from scripts import livekit_server
-from scripts.livekit_server import FREE_PORTS, PORTS, free_port
+from scripts import free_ports
+from scripts.free_ports import FREE_PORTS, PORTS, free_port
 from tests.ports import take_own_ports
 
 pytestmark = pytest.mark.unit
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.unit
 @pytest.fixture(autouse=True)
 def own_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the variable as the test sets it, and not those of the rest of this process."""
-    monkeypatch.setattr(livekit_server, "_candidates", functools.cache(livekit_server._candidates.__wrapped__))
+    monkeypatch.setattr(free_ports, "_candidates", functools.cache(free_ports._candidates.__wrapped__))
 
 
 def of_worker(number: int, count: int, monkeypatch: pytest.MonkeyPatch) -> range:

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from scripts import tools
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 from tests.prerequisites import prerequisite
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(300)]

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(600)]  # each starts several processes
 

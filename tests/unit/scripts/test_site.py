@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from scripts import site as site_script
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 from scripts.site import SiteNotBuilt, build, documents, linked_files
 from tests.prerequisites import prerequisite
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 
 pytestmark = pytest.mark.unit
 

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from manager_agent.messages import ReadyOn, RpcFault
 from manager_agent.outbound.signing import NotSigned, verify
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 from service_kit.check import main
 from service_kit.conformance.fake_manager import FakeManager
 from service_kit.conformance.harness import Harness, listening

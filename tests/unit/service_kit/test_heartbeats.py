@@ -14,7 +14,7 @@ import pytest
 from yarl import URL
 
 from http_api.connections import close_server
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 from service_kit import Service, SessionJob
 from service_kit.conformance.scenario import session_ended
 from service_kit.registration import Registration

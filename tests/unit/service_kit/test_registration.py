@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from manager_agent.session.events import ReadyOn
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 from service_kit import RegistrationRefused, Service, SessionJob
 from service_kit.pauses import pauses
 from tests.manager_stand_in import ManagerStandIn

@@ -20,7 +20,7 @@ from http_api.problems.table import API_ERRORS, TYPE
 from http_api.streams.models import FeedEvent
 from manager_agent.session import session
 from manager_agent.session.session import EndReason, Session, User
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 from session_manager_client import ApiError, Client, calls, client, errors, event_streams
 from session_manager_client import fields as known
 from session_manager_client.event_streams import PAUSE, PAUSE_MAX, pause_after

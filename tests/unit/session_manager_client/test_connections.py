@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 from session_manager_client.proxies import environment_proxy
 from tests.source_code import parsed
 

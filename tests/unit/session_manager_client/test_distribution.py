@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 
 pytestmark = pytest.mark.unit
 

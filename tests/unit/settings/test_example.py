@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from http_api.settings.settings import Settings
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 
 pytestmark = pytest.mark.unit
 

@@ -16,7 +16,6 @@ from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE
 
 pytestmark = pytest.mark.unit
 
-ROOT = Path(__file__).resolve().parents[3]
 SECRET = "a-secret-that-nobody-may-see"
 
 

@@ -16,7 +16,8 @@ import aiohttp
 import pytest
 
 from http_api.__main__ import FAULT, UNUSABLE
-from scripts.livekit_server import ROOT, free_port
+from scripts.free_ports import free_port
+from scripts.repository import ROOT
 from tests.vector_stand_in import VectorStandIn, hang
 from tests.waiting import waiting_for
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from manager_agent.session.change_values import AttemptStep
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 from tests.source_code import parsed
 
 pytestmark = pytest.mark.unit

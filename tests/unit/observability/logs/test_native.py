@@ -16,7 +16,7 @@ import pytest
 
 from http_api.observability.logs import native
 from http_api.observability.logs.native import ALIKE_INTERVAL, ALIKE_MAX, take
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 
 pytestmark = pytest.mark.unit
 

@@ -9,7 +9,7 @@ from threading import Event, Thread
 import pytest
 
 from http_api.observability.logs.unwaited import UnwaitedLock
-from scripts.livekit_server import ROOT
+from scripts.repository import ROOT
 
 pytestmark = pytest.mark.unit
 

@@ -23,7 +23,7 @@ from http_api.observability.tracing.otel import BATCH_MAX, QUEUE_MAX, OtelTracin
 from http_api.observability.tracing.spans import Span
 from http_api.settings.settings import DevSettings
 from manager_agent.traceparent import read_trace
-from scripts.livekit_server import free_port
+from scripts.free_ports import free_port
 
 pytestmark = pytest.mark.unit
 
