@@ -6,14 +6,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from livekit import rtc
 
 from manager_agent.livekit.participant_budget import ParticipantBudget
-from manager_agent.livekit.room_watcher import Watcher
+from manager_agent.livekit.service_signals import ServiceSignals
 from manager_agent.messages import TOPIC
 from manager_agent.store.memory import MemoryStore
 from tests.unit import sessions as given
-from tests.unit.sessions import ASR, LLM, MANAGER, START
+from tests.unit.sessions import ASR, LLM, START
 
 pytestmark = pytest.mark.unit
 
@@ -44,25 +43,22 @@ def a_packet(sender: str, data: bytes) -> Any:
     return SimpleNamespace(participant=SimpleNamespace(identity=sender), data=data, topic=TOPIC)
 
 
-async def test_a_manager_sends_one_packet_for_each_signal_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_manager_sends_one_packet_for_each_signal_and_no_other() -> None:
     room = SentPackets()
     unused: Any = None
-    monkeypatch.setattr(rtc, "Room", lambda: room)
     store = MemoryStore(lambda: START)
     await store.add(given.a_session(given.JOINS, given.SIGNALS))
     services, seen = (ASR, LLM), given.seen(SERVICE, "PA_1", START)
     for event in (*given.managed(), *given.invited(*services), *given.accepted(*services), seen):
         await store.update("s1", event)
-    watcher = Watcher(
+    signals = ServiceSignals(
+        room,  # type: ignore[arg-type]
         session_id="s1",
-        identity=MANAGER,
         store=store,
         recording=AllRecorded(),  # type: ignore[arg-type]
         clock=lambda: START,
         budget=ParticipantBudget(),
-        rooms=unused,
-        slots=unused,
-        joins=unused,
+        seen=unused,
     )
     ready = b'{"type": "ready", "invite_id": "inv_1"}'
     for packet in (
@@ -72,6 +68,6 @@ async def test_a_manager_sends_one_packet_for_each_signal_and_no_other(monkeypat
         a_packet(SERVICE, b"{"),
         a_packet("alice", ready),
     ):
-        await watcher._on_data(packet)
-    await watcher._acknowledgements.aclose(grace=30)
+        await signals.on_data(packet)
+    await signals._acknowledgements.aclose(grace=30)
     assert room.sent == [(TOPIC, [SERVICE])] * 2
