@@ -18,6 +18,7 @@ from manager_agent.session.identities import Identities
 from manager_agent.session.participant import Guest, Presence
 from manager_agent.session.plan import Remove, Replace, SendInvite, plan
 from manager_agent.session.progress import ServiceProgress, SessionProgress, recorded_facts
+from manager_agent.session.required_service import RequiredService
 from manager_agent.session.resumption import resumed, revision_after
 from manager_agent.session.room import Room
 from manager_agent.session.session import End, EndReason, Session
@@ -222,8 +223,24 @@ def test_a_retry_that_was_under_way_is_repeated_before_another_instance_is_chose
 def test_a_service_whose_invite_was_not_recorded_yet_is_invited_as_the_first_attempt() -> None:
     again = recorded_and_resumed(after(a_session(JOINS), *created()), START + 1)
     assert (again.services[0].attempt, again.services[0].state) == (1, ServiceState.INVITED)
+    assert again.services[0].timeline == Timeline(invited=START + 1)
+    assert again.services[0].current.is_interrupted
     assert again.services[0].identity == IDENTITIES.service("s1", 0, "asr-service", 1)
     assert SendInvite(0, attempt=1, tries=2) in plan(again, START + 1).actions
+
+
+def test_a_service_that_was_replaced_is_known_to_the_next_process() -> None:
+    """Its token is still valid. An agent that never came may still come, for the later attempt."""
+
+    def past(service: RequiredService, identity: str | None, *, joined: float | None = None) -> RequiredService:
+        before = replace(service.current, number=1, identity=identity, timeline=Timeline(1.0, 2.0, joined))
+        return replace(service, current=replace(service.current, number=2, identity="sm-2"), past=(before,))
+
+    session = after(a_session(JOINS, AGENT, AGENT), *created())
+    replaced = past(JOINS, "sm-asr-1"), past(AGENT, "agent-1", joined=3.0), past(AGENT, "agent-2")
+    again = recorded_and_resumed(replace(session, services=replaced), START + 1)
+    stale = [(one.identity, one.service_id, one.attempt) for one in again.stale_participants if one.service_id]
+    assert stale == [("sm-asr-1", "asr-service", 1), ("agent-1", "bot-service", 1)]
 
 
 def test_a_service_that_accepted_is_not_invited_again() -> None:
