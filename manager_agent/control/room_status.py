@@ -92,7 +92,7 @@ class RoomStatusWriter:
             if not (session.over or record.is_awaited):
                 await record.pause(GATHERED)
                 session = self._store.get(session_id)
-            waiting, asked_at = record.take_waiting(), self._clock()
+            waiting, asked_at = record.begin_write(session), self._clock()
             try:
                 await self._write(session)
             except RoomMissing as missing:

@@ -1,8 +1,8 @@
 """What is acknowledged is recorded first: a token, an acknowledgement or a callback waits until the record of the
 session's room in LiveKit has what it rests on.
 
-The writer of each room (control/room_status.py) tells its RoomRecord what it has written. Those who wait while a write
-is under way share the next one.
+The writer of each room (control/room_status.py) tells its RoomRecord what it writes. Those who wait while a write is
+under way share it if it has what they wait for, and else the next one.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ class RoomRecord:
 
     def __init__(self) -> None:
         self._written: Session | None = None
+        self._being_written: Session | None = None
+        """What the write that is under way has."""
         self._waiting: list[asyncio.Future[None]] = []
         self._served: list[asyncio.Future[None]] = []
-        """Those who waited before the latest write began, which may be under way."""
+        """Those who wait for the latest write that began, which may be under way."""
         self._is_wanted = asyncio.Event()
 
     def lacks(self, session: Session) -> bool:
@@ -49,8 +51,8 @@ class RoomRecord:
         return False
 
     def wrote(self, session: Session, waiting: list[asyncio.Future[None]]) -> None:
-        """The record has this session now. `waiting`: those who waited before the write began."""
-        self._written = session
+        """The record has this session now. `waiting`: those who wait for that."""
+        self._written, self._being_written = session, None
         for future in waiting:
             if not future.done():
                 future.set_result(None)
@@ -60,15 +62,17 @@ class RoomRecord:
         """Whether anyone waits for the next write."""
         return bool(self._waiting)
 
-    def take_waiting(self) -> list[asyncio.Future[None]]:
-        """Those who wait for the next write, which begins now."""
+    def begin_write(self, session: Session | None) -> list[asyncio.Future[None]]:
+        """Those who wait for the next write, which begins now with this session (None: there is none). Others are added
+        while it is under way."""
         waiting, self._waiting = [one for one in self._waiting if not one.done()], []
         self._is_wanted.clear()
-        self._served = waiting
+        self._served, self._being_written = waiting, session
         return waiting
 
     def put_back(self, waiting: list[asyncio.Future[None]]) -> None:
         """The write failed."""
+        self._being_written = None
         self._waiting = waiting + self._waiting
 
     def hurry(self) -> None:
@@ -81,17 +85,21 @@ class RoomRecord:
             async with asyncio.timeout(seconds):
                 await self._is_wanted.wait()
 
-    async def wait(self) -> None:
-        """Wait until a write that begins after this call has succeeded."""
+    async def wait(self, session: Session) -> None:
+        """Wait until a write that has what the record should have for this session has succeeded: one that is under
+        way, or one that begins after this call."""
         future = asyncio.get_running_loop().create_future()
-        self._waiting.append(future)
-        self._is_wanted.set()
+        if self._being_written is not None and recorded_facts(self._being_written) == recorded_facts(session):
+            self._served.append(future)
+        else:
+            self._waiting.append(future)
+            self._is_wanted.set()
         await future
 
     def close(self) -> None:
         """Nothing is written any more: the room is about to be deleted, or is gone. A write under way may have been
         cancelled, so those who wait for it go on too."""
-        for future in (*self._served, *self.take_waiting()):
+        for future in (*self._served, *self.begin_write(None)):
             if not future.done():
                 future.set_result(None)
 
@@ -121,14 +129,14 @@ class Recording:
         after `timeout` seconds, NotActing."""
         record = self._rooms.get(session_id) if self._is_awaited else None
         try:
-            if record is None or not record.lacks(self._store.get(session_id)):
+            if record is None or not record.lacks(session := self._store.get(session_id)):
                 return
         except UnknownSession:
             return
         self._refuse_when_frozen()
         try:
             async with asyncio.timeout(timeout):
-                await record.wait()
+                await record.wait(session)
         except TimeoutError:
             raise NotRecorded from None
         self._refuse_when_frozen()

@@ -38,7 +38,7 @@ class UnrecordedSession:
         await self.still.happens(failed)
 
     def is_recorded(self) -> None:
-        self.record.wrote(self.still.now, self.record.take_waiting())
+        self.record.wrote(self.still.now, self.record.begin_write(self.still.now))
 
 
 @pytest.fixture

@@ -25,6 +25,11 @@ async def a_recorded_session() -> tuple[MemoryStore, Recording, RoomRecord]:
     return store, recording, record
 
 
+def write(store: MemoryStore, record: RoomRecord) -> None:
+    session = store.get("s1")
+    record.wrote(session, record.begin_write(session))
+
+
 async def change(store: MemoryStore) -> None:
     for event in (*given.invited(given.ASR), *given.accepted(given.ASR)):
         await store.update("s1", event)
@@ -45,7 +50,7 @@ async def test_a_change_is_waited_for_until_it_is_written() -> None:
     waiting = asyncio.create_task(recording.until_recorded("s1"))
     await let_pass(1.0)
     assert not waiting.done()
-    record.wrote(store.get("s1"), record.take_waiting())
+    write(store, record)
     await waiting
 
 
@@ -62,7 +67,7 @@ async def test_nothing_waits_for_second_copies() -> None:
 @in_virtual_time
 async def test_a_write_that_began_before_the_change_does_not_count() -> None:
     store, recording, record = await a_recorded_session()
-    before, early = store.get("s1"), record.take_waiting()
+    early = record.begin_write(before := store.get("s1"))
     await change(store)
     waiting = asyncio.create_task(recording.until_recorded("s1"))
     await let_pass(0.1)
@@ -70,7 +75,37 @@ async def test_a_write_that_began_before_the_change_does_not_count() -> None:
     await let_pass(0.1)
     assert not waiting.done()
     assert record.is_awaited
-    record.wrote(store.get("s1"), record.take_waiting())
+    write(store, record)
+    await waiting
+
+
+@in_virtual_time
+async def test_a_write_under_way_that_has_the_change_is_shared() -> None:
+    store, recording, record = await a_recorded_session()
+    await change(store)
+    first = asyncio.create_task(recording.until_recorded("s1"))
+    await let_pass(0.1)
+    waiting = record.begin_write(store.get("s1"))
+    await store.update("s1", ev.WebhookArrived(now()))  # this is not recorded
+    second = asyncio.create_task(recording.until_recorded("s1"))
+    await let_pass(0.1)
+    assert (first.done(), second.done(), record.is_awaited) == (False, False, False)
+    record.wrote(store.get("s1"), waiting)
+    await asyncio.gather(first, second)
+
+
+@in_virtual_time
+async def test_who_shares_a_write_that_fails_waits_for_the_next_one() -> None:
+    store, recording, record = await a_recorded_session()
+    await change(store)
+    failing = record.begin_write(store.get("s1"))
+    waiting = asyncio.create_task(recording.until_recorded("s1"))
+    await let_pass(0.1)
+    record.put_back(failing)
+    await let_pass(0.1)
+    assert record.is_awaited
+    assert not waiting.done()
+    write(store, record)
     await waiting
 
 
@@ -82,7 +117,7 @@ async def test_what_livekit_does_not_record_in_time_is_not_acknowledged() -> Non
     with pytest.raises(NotRecorded):
         await recording.until_recorded("s1")
     assert now() == asked_at + TIMEOUT
-    record.put_back(record.take_waiting())
+    record.put_back(record.begin_write(store.get("s1")))
     assert not record.is_awaited
 
 
@@ -104,7 +139,7 @@ async def test_a_write_that_was_under_way_is_not_waited_for_when_the_room_is_gon
     await change(store)
     waiting = asyncio.create_task(recording.until_recorded("s1", timeout=None))
     await let_pass(0.1)
-    record.take_waiting()
+    record.begin_write(store.get("s1"))
     recording.close("s1")
     await let_pass(0.1)
     assert waiting.done()
@@ -121,7 +156,7 @@ async def test_the_pause_between_writes_ends_when_somebody_waits() -> None:
     waiting = asyncio.create_task(recording.until_recorded("s1", timeout=None))
     await pause
     assert now() < given.START + 60.0
-    record.wrote(store.get("s1"), record.take_waiting())
+    write(store, record)
     await waiting
 
 
@@ -132,7 +167,7 @@ async def test_all_records_are_waited_for_and_those_that_lack_something_are_name
     await change(store)
     waiting = asyncio.create_task(recording.until_all_recorded(1.0))
     await let_pass(0.5)
-    record.wrote(store.get("s1"), record.take_waiting())
+    write(store, record)
     assert await waiting == []
     await store.update("s1", ev.SessionClosed(now()))
     assert await recording.until_all_recorded(1.0) == ["s1"]
