@@ -41,10 +41,14 @@ class ActionIO:
         self._publishing: asyncio.Task[None] | None = None
 
     async def create_room(self, session: Session) -> ev.Event:
+        """The room's record has from its first moment what follows from its creation, so that no answer waits for
+        another write. Its instants are those of the request, until the next write."""
         began = self._clock()
         patience = min(CREATE_PATIENCE, session.ready_deadline - began)
+        made = apply(session, ev.RoomCreated(began, NEW_ROOM))
+        recorded = replace(made, room=replace(made.room, sid=""))
         try:
-            sid = await self._rooms.create(session, patience=patience)
+            sid = await self._rooms.create(recorded, patience=patience)
         except RoomTaken:
             return ev.RoomRefused(self._clock(), taken=True)
         except Exception as error:
@@ -53,7 +57,7 @@ class ActionIO:
             log.warning("room_not_created", error=str(error))
             return ev.RoomRefused(self._clock())
         log.info("room_created", sid=sid)
-        self.keep_recorded(session)
+        self.keep_recorded(recorded)
         return ev.RoomCreated(self._clock(), sid)
 
     async def make_room_again(self, session: Session) -> ev.Event:

@@ -88,7 +88,8 @@ class Rooms(LiveKitCalls):
         self._manager_name = agent_name if acting is None else acting.worker_name(agent_name)
 
     async def create(self, session: Session, *, patience: float = 0.0) -> str:
-        """Create the session's room and dispatch its manager in the same call. Returns the room's sid.
+        """Create the session's room, with this session as its record, and dispatch its manager in the same call.
+        Returns the room's sid.
 
         `patience`: the seconds for which a LiveKit that can't serve at the moment is asked again.
         Idempotent: another call for the same session returns the same room and dispatches nothing. Raises RoomTaken,
@@ -100,7 +101,7 @@ class Rooms(LiveKitCalls):
         if self._acting is not None and session.room_name == self._acting.room_name:
             raise RoomTaken(session.room_name)
         give_up_at = asyncio.get_running_loop().time() + patience
-        may_be_taken = not session.has_generated_name or session.room.created_at is not None
+        may_be_taken = not session.has_generated_name or session.room.was_made
         if may_be_taken:
             await self._look_for_another(session)
         request = self._room_request(session)

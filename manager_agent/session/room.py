@@ -80,6 +80,11 @@ class Room(Frozen):
         return self.remaking_since
 
     @property
+    def was_made(self) -> bool:
+        """Whether LiveKit has made it, or one before it."""
+        return self.sid != "" or self.remakes > 0
+
+    @property
     def in_flight(self) -> bool:
         """LiveKit was asked to make it and has not responded yet."""
         return self.asked_since is not None

@@ -11,12 +11,14 @@ import pytest
 from manager_agent.control.room_status import GATHERED, PER_SECONDS, WRITES, RoomStatusWriter
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
 from manager_agent.livekit.server_api import Rooms
+from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev
-from manager_agent.session.session import Session
+from manager_agent.session.session import Session, SessionState, User
 from manager_agent.session.specification import Specification
 from manager_agent.store.memory import MemoryStore
 from manager_agent.store.recording import NotRecorded, Recording
 from tests.unit import sessions as given
+from tests.unit.control.orchestrators import NoRooms, orchestrator_of
 from tests.unit.virtual_time import in_virtual_time, let_pass, now
 from tests.unit.waits import until
 
@@ -239,3 +241,31 @@ async def test_a_writer_that_was_cancelled_acknowledges_nothing() -> None:
     for refused in (*waiting, recording.until_recorded("s1")):
         with pytest.raises(NotRecorded):
             await refused
+
+
+class NotedRooms(NoRooms):
+    """Rooms whose records are kept."""
+
+    def __init__(self) -> None:
+        self.created: Session | None = None
+        self.written: list[Session] = []
+
+    async def create(self, session: Session, *, patience: float) -> str:
+        self.created = session
+        return await super().create(session, patience=patience)
+
+    async def show_status(self, session: Session) -> None:
+        self.written.append(session)
+
+
+@in_virtual_time
+async def test_the_record_of_a_new_room_has_what_follows_from_its_creation() -> None:
+    """A session without services is ready then: its token does not wait for another write."""
+    store, rooms = MemoryStore(now), NotedRooms()
+    orchestrator = orchestrator_of(store, Registry(now, store.counts, random.Random(0)), rooms, None, now)
+    opened = await orchestrator.open(Session("s1", "room-1", User("alice"), now()))
+    await let_pass(1.0)
+    assert rooms.created is not None
+    assert (opened.state, rooms.created.state, rooms.created.room.sid) == (SessionState.READY, SessionState.READY, "")
+    assert (rooms.created.revision, rooms.written) == (opened.revision, [])
+    await orchestrator.aclose()
