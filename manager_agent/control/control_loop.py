@@ -206,6 +206,7 @@ class ControlLoop:
                 if outcome is not None:
                     session = await self._record(outcome)
                     if isinstance(outcome, ev.RoomCreated):
+                        await asyncio.sleep(0)  # who waits for the room goes first: a join takes much longer
                         await self._io.take_job_of(outcome, session)
 
         self._tasks.spawn(do(), name=f"{self._id} {type(action).__name__}")

@@ -90,6 +90,18 @@ async def test_job_is_taken_once_livekit_has_its_dispatch(refused: tuple[int, ..
 
 
 @in_virtual_time
+async def test_who_waits_for_the_room_is_told_before_the_job_is_taken() -> None:
+    store, rooms = MemoryStore(now), DispatchedRooms()
+    jobs = TakenJobs(rooms)
+    orchestrator = orchestrated(store, rooms, jobs)
+    await orchestrator.open(a_session())
+    assert jobs.attempts == []
+    await let_pass(0.1)
+    assert jobs.attempts == [1]
+    await orchestrator.aclose()
+
+
+@in_virtual_time
 async def test_job_is_left_to_livekit_if_the_room_may_not_have_its_dispatch() -> None:
     """Another process has asked for the room: LiveKit may have it, with the dispatch of the first manager."""
     store, rooms = MemoryStore(now), DispatchedRooms()
