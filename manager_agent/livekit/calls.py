@@ -36,6 +36,8 @@ NO_NODE = "could not find object"
 """What LiveKit says, with status 500, if it does not know which node has a room."""
 AWAY_PATIENCE = 0.2
 """Seconds that a caller waits for a check while LiveKit is known to be away."""
+ANSWERED_LATELY = 0.25
+"""Seconds for which a call that LiveKit has answered shows that it is there."""
 CHECKED_ROOM = "-"
 """The name of no room: LiveKit looks up nothing more than necessary."""
 RETRY_AFTER = 2.0
@@ -86,6 +88,8 @@ class LiveKitCalls:
         """Why LiveKit rejected the last call, because of our key, secret or clock; None if it did not."""
         self._away: LiveKitUnavailable | None = None
         """How the last check failed; None once anything was answered."""
+        self._answered_at = -math.inf
+        """When LiveKit did what the latest call asked for, by the loop's clock; -inf: it did not."""
         self._checking: asyncio.Task[None] | None = None
         self._checked_at = -math.inf
         self._http: aiohttp.ClientSession | None = None
@@ -117,8 +121,11 @@ class LiveKitCalls:
         return self._away is not None
 
     async def check(self) -> None:
-        """Ask LiveKit for something small, one question at a time for all callers. While it is away they hardly wait:
-        it is asked again in the background, but not within CHECK_PAUSE. Raises LiveKitUnavailable."""
+        """Ask LiveKit for something small, one question at a time for all callers, unless it has answered anything
+        ANSWERED_LATELY. While it is away they hardly wait: it is asked again in the background, but not within
+        CHECK_PAUSE. Raises LiveKitUnavailable."""
+        if asyncio.get_running_loop().time() < self._answered_at + ANSWERED_LATELY:
+            return
         if self._checking is None or (self._checking.done() and not self._was_checked_lately):
             self._checking = asyncio.create_task(self._check(), name="check LiveKit")
         done, _ = await asyncio.wait([self._checking], timeout=AWAY_PATIENCE if self.is_away else None)
@@ -151,7 +158,9 @@ class LiveKitCalls:
             async with asyncio.timeout(timeout):  # livekit-api sets no timeout
                 yield
             self.rejection = self._away = None
+            self._answered_at = asyncio.get_running_loop().time()
         except api.ServerError as error:
+            self._answered_at = -math.inf
             if error.status == HTTPStatus.UNAUTHORIZED:
                 raise LiveKitRejects(await self._note_rejection()) from error
             self.rejection = self._away = None
@@ -163,6 +172,7 @@ class LiveKitCalls:
         except NotActing as error:
             raise LiveKitUnavailable(str(error)) from error
         except (aiohttp.ClientError, TimeoutError) as error:
+            self._answered_at = -math.inf
             failure = LiveKitHungUp if was_closed(error) else LiveKitUnavailable
             raise failure(f"LiveKit can't be reached: {why_unreachable(error)}") from error
 

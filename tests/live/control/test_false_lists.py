@@ -311,8 +311,9 @@ async def test_a_session_ends_while_livekit_hangs_on_the_deletion_of_its_room(
 
 
 async def test_requests_are_refused_without_a_session_while_livekit_is_away(
-    proxied: Stack, proxy: LiveKitProxy
+    proxied: Stack, proxy: LiveKitProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(calls, "ANSWERED_LATELY", 0.0)
     await proxy.refuse()
     before = (await scrape(proxied.http)).by("state", "session_manager_sessions")
     for path, body in (("sessions", ALONE), ("token", {})):
@@ -335,6 +336,7 @@ async def test_requests_are_refused_at_once_while_livekit_hangs(
 ) -> None:
     """They share one check, and once that has failed none waits for the next one."""
     monkeypatch.setattr(calls, "CHECK_PAUSE", 0.0)
+    monkeypatch.setattr(calls, "ANSWERED_LATELY", 0.0)
     hanging = proxy.on("ListRooms", hold := Hold(), where=lambda request: calls.CHECKED_ROOM in request.names)
 
     async def created(_: object = None) -> int:

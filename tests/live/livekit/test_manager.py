@@ -146,7 +146,10 @@ async def test_jobs_with_unknown_sessions_or_foreign_metadata_are_rejected(stack
     await stack.livekit.room.delete_room(api.DeleteRoomRequest(room="foreign"))
 
 
-async def test_livekit_outage_is_503_and_leaves_nothing(start_stack: StartStack, silent_site: Site) -> None:
+async def test_livekit_outage_is_503_and_leaves_nothing(
+    start_stack: StartStack, silent_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calls, "ANSWERED_LATELY", 0.0)
     stack = await start_stack(silent_site)
     bot = await stack.bot("asr")
     await silent_site.livekit.stop()
@@ -203,8 +206,9 @@ async def test_deep_health_names_the_failing_step_without_waiting_for_the_clean_
 
 
 async def test_deep_health_opens_no_session_while_livekit_is_away(
-    start_stack: StartStack, site: Site, proxy: LiveKitProxy
+    start_stack: StartStack, site: Site, proxy: LiveKitProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(calls, "ANSWERED_LATELY", 0.0)
     stack = await start_stack(site, LIVEKIT_SERVER_URL=proxy.url)
     await proxy.refuse()
     async with stack.http.get("/health?deep=true") as answer:
