@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 
 import structlog
@@ -19,6 +20,10 @@ from manager_agent.livekit.webhooks import SIZE_MAX, WebhookEvent, events_of, is
 
 log = structlog.get_logger()
 
+TURNS_OF_OTHERS = 2
+"""Turns of the event loop for which a webhook waits. LiveKit sends `room_started` at the moment at which it answers
+that the room is made, and a client waits for that: one turn to read LiveKit's answer, one to answer the client."""
+
 
 async def receive(request: web.Request) -> web.Response:
     """Receive a LiveKit webhook.
@@ -26,6 +31,8 @@ async def receive(request: web.Request) -> web.Response:
     Configure this address in LiveKit's `webhook.urls`. The response is 200 to every webhook signed by LiveKit,
     including those about rooms of other applications. The body is LiveKit's `WebhookEvent` as JSON, at most 1 MiB.
     """
+    for _ in range(TURNS_OF_OTHERS):
+        await asyncio.sleep(0)
     app, settings = request.app, request.app[SETTINGS]
     key, secret = settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
     now = app[ROOMS].livekit_clock()
