@@ -6,7 +6,7 @@ All of them are the same for every token here. Tokens of others are verified by 
 
 from __future__ import annotations
 
-import hmac
+import hashlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any
 
@@ -17,20 +17,29 @@ def _encoded(part: bytes) -> bytes:
     return urlsafe_b64encode(part).rstrip(b"=")
 
 
+_BLOCK = 64
+"""Bytes of a block of SHA-256."""
 _HEADER = _encoded(b'{"alg":"HS256","typ":"JWT"}')
 
 
 class JwtSigner:
+    """HMAC-SHA-256 (RFC 2104) by SHA-256 alone: OpenSSL takes three times as long to copy what is keyed already."""
+
     def __init__(self, secret: str) -> None:
-        self._keyed = hmac.new(secret.encode(), digestmod="sha256")
-        """To be copied: with the key, it has half of the work behind it."""
+        key = secret.encode()
+        if len(key) > _BLOCK:
+            key = hashlib.sha256(key).digest()
+        padded = key.ljust(_BLOCK, b"\0")
+        self._inner, self._outer = (hashlib.sha256(bytes(byte ^ pad for byte in padded)) for pad in (0x36, 0x5C))
+        """To be copied: with the key, they have half of the work behind them."""
 
     def signed(self, payload: bytes) -> str:
         """The JWT with these claims, as JSON."""
         signed = b".".join((_HEADER, _encoded(payload)))
-        mac = self._keyed.copy()
-        mac.update(signed)
-        return b".".join((signed, _encoded(mac.digest()))).decode()
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(signed)
+        outer.update(inner.digest())
+        return b".".join((signed, _encoded(outer.digest()))).decode()
 
 
 def unsigned(payload: bytes) -> str:
