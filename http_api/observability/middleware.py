@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from http import HTTPStatus
 from time import perf_counter
 from types import TracebackType
 
@@ -60,6 +61,9 @@ class ObservedRequest:
         self._span.end(self.status, error)
         metrics, seconds = app[METRICS], perf_counter() - self._started
         named = None if operation is None else operation.id
+        if self.status is not None and self.status < HTTPStatus.BAD_REQUEST:
+            metrics.requests.answered(named, self.status, None, seconds)
+            return
         metrics.requests.answered(named, self.status, request.get(PROBLEM), seconds)
         for unmet in request.get(UNMET, ()):
             metrics.sessions.refused(_type_of(unmet.requirement, app[REGISTRY]), unmet.reason)

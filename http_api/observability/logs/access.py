@@ -32,24 +32,28 @@ class AccessLog(AbstractAccessLogger):
             write = log.debug
         else:
             return
-        write("request", status=status, **_about(request, time))
+        write("request", status=status, **_about(request, time, has_problem=status >= 400))
 
 
 def log_abandoned(request: web.BaseRequest, seconds: float) -> None:
     """Log a request whose client disconnected after this many seconds: aiohttp does not log such requests."""
-    log.info("request_abandoned", **_about(request, seconds))
+    log.info("request_abandoned", **_about(request, seconds, has_problem=True))
 
 
-def _about(request: web.BaseRequest, seconds: float) -> Mapping[str, Any]:
-    principal, trace = request.get(PRINCIPAL), request.get(TRACE)
-    about = request.get(ABOUT, {} if trace is None else {"trace_id": trace.trace_id})
-    fields = {"method": request.method, "path": request.path[:PATH_MAX], "ms": round(seconds * 1000, 1), **about}
-    if REQUEST_ID in request:
-        fields["request_id"] = request[REQUEST_ID]
-    if principal is not None and principal.name:
+def _about(request: web.BaseRequest, seconds: float, *, has_problem: bool) -> Mapping[str, Any]:
+    """`has_problem`: it may have one. Asked for a key that a request does not have, aiohttp raises and catches an
+    error: so that is asked for only if need be."""
+    fields = {"method": request.method, "path": request.path[:PATH_MAX], "ms": round(seconds * 1000, 1)}
+    if (about := request.get(ABOUT)) is not None:
+        fields.update(about)
+    elif (trace := request.get(TRACE)) is not None:
+        fields["trace_id"] = trace.trace_id
+    if (request_id := request.get(REQUEST_ID)) is not None:
+        fields["request_id"] = request_id
+    if (principal := request.get(PRINCIPAL)) is not None and principal.name:
         fields["caller"] = principal.name
-    if PROBLEM in request:
-        fields["problem"] = request[PROBLEM]
+    if has_problem and (problem := request.get(PROBLEM)) is not None:
+        fields["problem"] = problem
     if (remote := remote_of(request)) is not None:
         fields["remote"] = remote
     return fields

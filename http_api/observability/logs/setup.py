@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import re
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from datetime import UTC, datetime
+from functools import lru_cache
 from types import FrameType
 from typing import Any, TextIO
 
@@ -28,21 +29,27 @@ CHATTY = ("asyncio", "aiohttp.server", "livekit", "livekit.agents", "urllib3", "
 """Packages whose debug logs are irrelevant to sessions."""
 NATIVE = "livekit.native"
 """The SDK's native log, whose level RUST_LOG sets."""
-STAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)
+WITH_STACK, WITH_TRACEBACK = structlog.processors.StackInfoRenderer(), structlog.processors.format_exc_info
 
 
-@dataclass(frozen=True)
 class LogEntry:
     """One log entry, free of secrets."""
 
-    fields: Mapping[str, Any]
-    """Plain JSON values: `event`, `level`, `logger`, `timestamp`, and the event's own fields. Must not be modified."""
+    __slots__ = ("_line", "fields")
 
-    @cached_property
+    def __init__(self, fields: Mapping[str, Any]) -> None:
+        """`fields`: plain JSON values: `event`, `level`, `logger`, `timestamp`, and the event's own. They must not be
+        modified."""
+        self.fields = fields
+        self._line: str | None = None
+
+    @property
     def line(self) -> str:
         """The entry as JSON, on one line, safe to look at on a terminal."""
-        line = msgspec.json.encode(self.fields).decode()
-        return line if line.isascii() and "\x7f" not in line else visible(line, UNSAFE_IN_JSON)
+        if self._line is None:
+            line = msgspec.json.encode(self.fields).decode()
+            self._line = line if line.isascii() and "\x7f" not in line else visible(line, UNSAFE_IN_JSON)
+        return self._line
 
 
 UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
@@ -71,9 +78,9 @@ def configure(
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
-        STAMP,
-        structlog.processors.StackInfoRenderer(),
-        structlog.processors.format_exc_info,
+        _stamped,
+        WITH_STACK,
+        WITH_TRACEBACK,
     ]
     redact, distribute = redactor(secrets), _distributor(sinks, _console(stream) if dev else None)
     outlet = _Outlet(stream, distribute)
@@ -94,7 +101,7 @@ def configure(
     if dev:
         warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)  # dev mode's "secret" is short
     structlog.configure(
-        processors=[*shared, outlet.finishing(redact)],
+        processors=[structlog.contextvars.merge_contextvars, outlet.finishing(redact)],
         wrapper_class=structlog.make_filtering_bound_logger(root.level),
         logger_factory=_OwnLoggers(outlet.write),
         cache_logger_on_first_use=is_final,
@@ -120,7 +127,7 @@ class _Outlet(logging.StreamHandler[TextIO]):
 
         def finish(logger: Any, method: str, event: EventDict) -> str:
             try:
-                return self._distribute(logger, method, redact(logger, method, event))
+                return self._distribute(logger, method, redact(logger, method, _completed(logger, method, event)))
             except Exception as error:
                 return self._note(logger.name, error)
 
@@ -131,7 +138,7 @@ class _Outlet(logging.StreamHandler[TextIO]):
         self.acquire()
         try:
             self.stream.write(line + self.terminator)
-            self.flush()
+            self.stream.flush()
         except (OSError, ValueError):
             pass  # without the stream there is nowhere to report it
         finally:
@@ -142,7 +149,28 @@ class _Outlet(logging.StreamHandler[TextIO]):
 
     def _note(self, name: str, error: Exception) -> str:
         event = {"event": "log_not_written", "level": "error", "logger": name, "why": type(error).__name__}
-        return self._distribute(None, "error", STAMP(None, "error", event))
+        return self._distribute(None, "error", _stamped(None, "error", event))
+
+
+def _completed(logger: Any, method: str, event: EventDict) -> EventDict:
+    """What the processors of structlog add to entries of others, in one step."""
+    event["level"], event["logger"] = method, logger.name
+    _stamped(logger, method, event)
+    if "stack_info" in event:
+        event = WITH_STACK(logger, method, event)
+    return WITH_TRACEBACK(logger, method, event) if "exc_info" in event else event
+
+
+def _stamped(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """A processor that adds the time, with microseconds."""
+    seconds, microseconds = divmod(time.time_ns() // 1_000, 1_000_000)
+    event["timestamp"] = f"{_second(seconds)}.{microseconds:06}Z"
+    return event
+
+
+@lru_cache(maxsize=1)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[: len("2026-01-31T12:00:00")]
 
 
 class _OwnLogger:
