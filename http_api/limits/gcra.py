@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
+from manager_agent.frozen import Frozen
+
 KNOWN_MAX = 10_000
 FORGOTTEN_AT_ONCE = 2
 """Entries removed per request at most. More than the one entry that a request adds, so that paid-off entries never pile
@@ -42,8 +44,7 @@ class Rate:
         return f"{POLICY};q={self.burst};w={math.ceil(self.window - ROUNDING)}"
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(Frozen):
     """What one client has left."""
 
     rate: Rate
@@ -86,22 +87,25 @@ class Allowances:
 
     def look(self, name: str) -> Allowance:
         """Whether a request of this client would be allowed now. Counts nothing."""
-        return self._look(name, self._clock())
+        debt = self._debt(name, self._clock())
+        return Allowance(self._rate, self._grants(debt), debt)
 
     def take(self, name: str) -> Allowance:
         """Count a request of this client if it is allowed. A refused request costs nothing."""
-        before = self._look(name, now := self._clock())
-        if not before.granted:
-            return before
+        debt = self._debt(name, now := self._clock())
+        if not self._grants(debt):
+            return Allowance(self._rate, False, debt)
         self._paid_off_at.pop(name, None)
         self._forget(now)
-        debt = before.debt + self._rate.interval
+        debt += self._rate.interval
         self._paid_off_at[name] = now + debt
         return Allowance(self._rate, True, debt)
 
-    def _look(self, name: str, now: float) -> Allowance:
-        debt = max(self._paid_off_at.get(name, -math.inf) - now, 0.0)
-        return Allowance(self._rate, debt + self._rate.interval <= self._rate.window + ROUNDING, debt)
+    def _debt(self, name: str, now: float) -> float:
+        return max(self._paid_off_at.get(name, now) - now, 0.0)
+
+    def _grants(self, debt: float) -> bool:
+        return debt + self._rate.interval <= self._rate.window + ROUNDING
 
     def _forget(self, now: float) -> None:
         for _ in range(FORGOTTEN_AT_ONCE):

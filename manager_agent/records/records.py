@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from manager_agent.frozen import Frozen
+
 FROZEN = "another process of this deployment writes the records"
 
 
@@ -46,8 +48,7 @@ class Record:
         return self.expires_at is None or now < self.expires_at
 
 
-@dataclass(frozen=True, slots=True)
-class RecordStats:
+class RecordStats(Frozen):
     pending: int = 0
     """Changes that are not durable yet."""
     is_failing: bool = False
