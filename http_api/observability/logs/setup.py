@@ -55,6 +55,7 @@ class LogEntry:
 UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """What JSON leaves as it is. All of it stands in strings, where the escapes mean the same."""
 Distribute = Callable[[Any, str, EventDict], str]
+Write = Callable[[Any, str, EventDict], None]
 Sink = Callable[[LogEntry], None]
 """Receives each entry when it is logged, in any thread. It must not block, and must not log."""
 
@@ -83,7 +84,7 @@ def configure(
         WITH_TRACEBACK,
     ]
     redact, distribute = redactor(secrets), _distributor(sinks, _console(stream) if dev else None)
-    outlet = _Outlet(stream, distribute)
+    outlet = _Outlet(stream, redact, distribute)
     outlet.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
@@ -101,9 +102,9 @@ def configure(
     if dev:
         warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)  # dev mode's "secret" is short
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, outlet.finishing(redact)],
+        processors=[structlog.contextvars.merge_contextvars, _handed_on],
         wrapper_class=structlog.make_filtering_bound_logger(root.level),
-        logger_factory=_OwnLoggers(outlet.write),
+        logger_factory=_OwnLoggers(outlet.log),
         cache_logger_on_first_use=is_final,
     )
 
@@ -112,9 +113,9 @@ class _Outlet(logging.StreamHandler[TextIO]):
     """Writes formatted records, and the lines of our own events, which need no records. It handles what can't be
     formatted itself, because the standard library would write it unredacted."""
 
-    def __init__(self, stream: TextIO, distribute: Distribute) -> None:
+    def __init__(self, stream: TextIO, redact: Processor, distribute: Distribute) -> None:
         super().__init__(stream)
-        self._distribute = distribute
+        self._redact, self._distribute = redact, distribute
 
     def format(self, record: logging.LogRecord) -> str:
         try:
@@ -122,21 +123,11 @@ class _Outlet(logging.StreamHandler[TextIO]):
         except Exception as error:
             return self._note(record.name, error)
 
-    def finishing(self, redact: Processor) -> Distribute:
-        """The last processor of our own events."""
-
-        def finish(logger: Any, method: str, event: EventDict) -> str:
-            try:
-                return self._distribute(logger, method, redact(logger, method, _completed(logger, method, event)))
-            except Exception as error:
-                return self._note(logger.name, error)
-
-        return finish
-
-    def write(self, line: str) -> None:
-        """Write a line as `emit` does."""
+    def log(self, logger: Any, method: str, event: EventDict) -> None:
+        """Write an event of our own as `handle` does: sinks and stream get the entries of all threads in one order."""
         self.acquire()
         try:
+            line = self._line(logger, method, event)
             self.stream.write(line + self.terminator)
             self.stream.flush()
         except (OSError, ValueError):
@@ -144,12 +135,23 @@ class _Outlet(logging.StreamHandler[TextIO]):
         finally:
             self.release()
 
+    def _line(self, logger: Any, method: str, event: EventDict) -> str:
+        try:
+            return self._distribute(logger, method, self._redact(logger, method, _completed(logger, method, event)))
+        except Exception as error:
+            return self._note(logger.name, error)
+
     def handleError(self, record: logging.LogRecord) -> None:
-        """Ignore a failed write, as `write` does."""
+        """Ignore a failed write, as `log` does."""
 
     def _note(self, name: str, error: Exception) -> str:
         event = {"event": "log_not_written", "level": "error", "logger": name, "why": type(error).__name__}
         return self._distribute(None, "error", _stamped(None, "error", event))
+
+
+def _handed_on(logger: Any, method: str, event: EventDict) -> tuple[tuple[Any, str, EventDict], dict[str, Any]]:
+    """The last processor of our own events: the arguments for `_Outlet.log`."""
+    return (logger, method, event), {}
 
 
 def _completed(logger: Any, method: str, event: EventDict) -> EventDict:
@@ -174,11 +176,11 @@ def _second(seconds: int) -> str:
 
 
 class _OwnLogger:
-    """Where the lines of one module's events end."""
+    """Where one module's events end."""
 
     __slots__ = ("critical", "debug", "error", "info", "name", "warning")
 
-    def __init__(self, name: str, write: Callable[[str], None]) -> None:
+    def __init__(self, name: str, write: Write) -> None:
         self.name = name
         self.debug = self.info = self.warning = self.error = self.critical = write
 
@@ -186,7 +188,7 @@ class _OwnLogger:
 class _OwnLoggers:
     """Makes the logger of each module once."""
 
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Write) -> None:
         self._write, self._made = write, dict[str, _OwnLogger]()
 
     def __call__(self, name: str | None = None) -> _OwnLogger:

@@ -1,9 +1,8 @@
 """A lock for containers of log entries that logging never blocks on.
 
-A thread that logs by the standard library holds the lock of the log handler. A thread that holds this lock may also
-log, when the garbage collector runs a finalizer at that moment. If each waited for the other's lock, they would
-deadlock. Therefore an item that is put while the lock is taken goes into a queue, which the next holder of the lock
-processes.
+A thread that logs holds the lock of the log handler. A thread that holds this lock may also log, when the garbage
+collector runs a finalizer at that moment. If each waited for the other's lock, they would deadlock. Therefore an item
+that is put while the lock is taken goes into a queue, which the next holder of the lock processes.
 """
 
 from __future__ import annotations

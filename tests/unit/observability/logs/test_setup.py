@@ -99,6 +99,23 @@ def test_every_sink_gets_each_entry_redacted(stream: io.StringIO, dev: bool) -> 
     assert (first.line == stream.getvalue().rstrip()) is not dev
 
 
+def test_sinks_and_stream_get_entries_of_two_threads_in_one_order(stream: io.StringIO) -> None:
+    """The second logs while a sink takes the entry of the first: it has to wait."""
+    second = threading.Thread(target=lambda: structlog.get_logger("b").info("second"))
+    taken: list[str] = []
+
+    def take(entry: LogEntry) -> None:
+        taken.append(entry.fields["event"])
+        if taken == ["first"]:
+            second.start()
+            second.join(0.1)
+
+    logs.configure(dev=False, level="info", secrets=[], stream=stream, sinks=[take])
+    structlog.get_logger("a").info("first")
+    second.join()
+    assert taken == [line["event"] for line in lines(stream)] == ["first", "second"]
+
+
 class RaisesOnStr:
     """Its text can't be made, and the error has a secret in it."""
 
