@@ -19,13 +19,16 @@ SILENCE_MAX = 60.0
 
 def deadline(session: Session) -> tuple[float, EndReason] | None:
     """The next instant at which the session ends unless something happens first, and the reason it would have."""
-    if session.end is not None:
-        return None
+    return None if session.end is not None else _deadline(session, session.state)
+
+
+def _deadline(session: Session, state: SessionState) -> tuple[float, EndReason]:
+    """That of a session which is in this state, and not over."""
     limits, since = session.limits, session.state_since
     ends = [(session.created_at + limits.max_duration, EndReason.EXPIRED)]
     if session.room.silent_since is not None:
         ends.append((session.room.silent_since + SILENCE_MAX, EndReason.ROOM_CLOSED))
-    match session.state:
+    match state:
         case SessionState.WAITING:
             ends.append((session.ready_deadline, EndReason.READY_TIMEOUT))
             dispatch_at = session.manager.next_dispatch_at
@@ -50,11 +53,11 @@ def deadline(session: Session) -> tuple[float, EndReason] | None:
 def join_deadline(session: Session, now: float) -> float:
     """The instant until which someone who gets a token now can rely on the session, unless it is ended by request: it
     lasts until then even if the room stays empty, or becomes empty at once."""
-    match session.state, deadline(session):
-        case SessionState.READY, (ends_at, _):
-            return ends_at
-        case SessionState.ACTIVE, (ends_at, _):
-            return min(ends_at, now + session.limits.user_rejoin_timeout)
+    match state := session.state:
+        case SessionState.READY:
+            return _deadline(session, state)[0]
+        case SessionState.ACTIVE:
+            return min(_deadline(session, state)[0], now + session.limits.user_rejoin_timeout)
     return now + session.limits.user_join_timeout
 
 
