@@ -96,10 +96,13 @@ class Mirror:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def freeze(self) -> None:
-        self.is_frozen = True
+    def wake_all(self) -> None:
         for session_id in list(self._waiters):
             self.wake(session_id)
+
+    def freeze(self) -> None:
+        self.is_frozen = True
+        self.wake_all()
 
     def refuse_when_frozen(self) -> None:
         """Raises NotActing."""
@@ -168,23 +171,17 @@ class Mirror:
         return sum(map(len, self._waiters.values()))
 
     async def wait_for(self, session_id: str, wanted: Callable[[Session], bool]) -> Session:
-        """Raises UnknownSession, NotActing."""
-        while True:
-            session = self.get(session_id)
-            if wanted(session):
-                return session
+        """Raises UnknownSession, NotActing. Each waiter has its own future: cancelling a waiter of a shared one would
+        search all of its callbacks."""
+        while not wanted(session := self.get(session_id)):
             self.refuse_when_frozen()
-            await self._change(session_id)
-
-    async def _change(self, session_id: str) -> None:
-        """Wait for the next change. Each waiter has its own future: cancelling a waiter of a shared one would search
-        all of its callbacks."""
-        waiter = asyncio.get_running_loop().create_future()
-        waiters = self._waiters.setdefault(session_id, set())
-        waiters.add(waiter)
-        try:
-            await waiter
-        finally:
-            waiters.discard(waiter)
-            if not waiters and self._waiters.get(session_id) is waiters:
-                del self._waiters[session_id]
+            waiter = asyncio.get_running_loop().create_future()
+            waiters = self._waiters.setdefault(session_id, set())
+            waiters.add(waiter)
+            try:
+                await waiter
+            finally:
+                waiters.discard(waiter)
+                if not waiters and self._waiters.get(session_id) is waiters:
+                    del self._waiters[session_id]
+        return session

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 from manager_agent.session.counts import SessionCounts
 from manager_agent.session.session import Session
@@ -29,6 +30,9 @@ class MirroredStore:
     def freeze(self) -> None:
         self._mirror.freeze()
 
+    def wake_all(self) -> None:
+        self._mirror.wake_all()
+
     def listen(self, listener: Listener) -> None:
         self._mirror.listen(listener)
 
@@ -47,5 +51,5 @@ class MirroredStore:
     def newest(self, before: str | None = None) -> Iterator[Session]:
         return self._mirror.newest(before)
 
-    async def wait_for(self, session_id: str, wanted: Callable[[Session], bool]) -> Session:
-        return await self._mirror.wait_for(session_id, wanted)
+    def wait_for(self, session_id: str, wanted: Callable[[Session], bool]) -> Coroutine[Any, Any, Session]:
+        return self._mirror.wait_for(session_id, wanted)  # thousands may wait: no coroutine around that one
