@@ -23,6 +23,8 @@ USER_AGENT_MAX = 256
 class RequestSpan:
     """A request's place in a trace, for the logs, for the session that it may open, and for its own span."""
 
+    __slots__ = ("_clock", "_incoming", "_request", "_start", "_trace", "_tracing")
+
     def __init__(self, request: web.Request, operation: Operation | None, tracing: Tracing, clock: Clock) -> None:
         self._request, self._tracing, self._clock = request, tracing, clock
         self._incoming = _incoming(request)
