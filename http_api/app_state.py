@@ -48,6 +48,7 @@ from http_api.settings.complaint import BadSettings
 from http_api.settings.settings import SETTINGS, Settings
 from http_api.shared_state import provide_shared
 from http_api.stopping import STOPPING, Stopping
+from http_api.streams.heartbeats import HEARTBEATS, Heartbeats
 from http_api.streams.subscribers import FEED, FeedReaders
 from manager_agent.clock import Clock
 from manager_agent.control.probe import Probe
@@ -86,6 +87,7 @@ def provide(app: web.Application, components: Components) -> None:
     app[UPSTREAMS] = upstreams = upstreams_of(components, app[REPLICA_STATUS])
     app[RENDERED_SESSIONS] = rendered = RenderedSessions()
     app[FEED] = feed = FeedReaders(store, rendered, registry, upstreams, clock, app[REPLICA_STATUS])
+    app[HEARTBEATS] = Heartbeats()
     app[IDEMPOTENCY_STORE] = IdempotencyStore(clock)
     app[KEYED_SESSIONS] = keyed = KeyedSessions(store)
     app[SERVICE_QUOTAS] = ServiceQuotas(registry, per_caller=settings.services_per_caller, in_all=settings.services_max)

@@ -1,28 +1,28 @@
 """Server-sent events to one client: start the stream, keep it alive, and disconnect a client that does not keep up. The
 data buffered for a client is bounded.
 
-A stream is written to by its handler alone, heartbeats too: it has no task of its own.
+Thousands of clients may follow, so a stream keeps little while it waits: no task, no timer and no generator of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from itertools import chain
 
 import structlog
-from aiohttp import ClientConnectionResetError, web
+from aiohttp import ClientConnectionResetError, hdrs, web
+from multidict import istr
 
 from http_api.app_keys import CLOCK
 from http_api.limits.waiters import WAITERS
 from http_api.request_context import PRINCIPAL, remote_of
+from http_api.streams.heartbeats import HEARTBEATS
 
 log = structlog.get_logger()
 
-HEARTBEAT = 15.0
-"""Seconds without an event until a comment shows the client and any proxies that the stream is alive."""
 SEND_TIMEOUT = 5.0
 """Seconds. A client that does not receive an event, or a piece of a long one, in this time is disconnected. It may
 reconnect for the current state."""
@@ -36,51 +36,64 @@ NO_WAIT_MAX = BUFFER_MAX // 2
 """Bytes that certainly fit into that buffer, with what HTTP adds: writing them can't wait, and needs no timeout."""
 SOCKET_BUFFER = 32 * 1024
 """Bytes buffered for a client in the kernel, which allocates twice as many. The default would be megabytes."""
-HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache, no-store, no-transform"}
+HEADERS = {hdrs.CONTENT_TYPE: "text/event-stream", hdrs.CACHE_CONTROL: "no-cache, no-store, no-transform"}
 """`no-transform`: a proxy that compresses the stream would hold events back."""
-STREAM_HEADERS = HEADERS | {"Connection": "keep-alive", "X-Accel-Buffering": "no"}
+STREAM_HEADERS = HEADERS | {hdrs.CONNECTION: "keep-alive", istr("X-Accel-Buffering"): "no"}
+PING = b": ping\r\n\r\n"
 TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linux only
 
 
 class EventStream:
     """A response that has started. Every method raises ConnectionError when the client is gone or does not keep up."""
 
-    __slots__ = ("_request", "response")
+    __slots__ = ("_heartbeats", "_request", "response")
 
     def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
         self.response = response
-        self._request = request
+        self._request, self._heartbeats = request, request.app[HEARTBEATS]
 
     async def send(self, data: str, *, event: str | None = None, id: str | None = None) -> None:
         """Send an event. `data` must contain no line breaks."""
         name = "" if event is None else f"event: {event}\r\n"
         number = "" if id is None else f"id: {id}\r\n"
+        self._heartbeats.restart(self)
         await self._write(f"{number}{name}data: {data}\r\n\r\n".encode())
 
     async def send_retry(self) -> None:
+        self._heartbeats.restart(self)
         await self._write(f"retry: {RETRY}\r\n\r\n".encode())
 
     async def send_heartbeat(self) -> None:
-        await self._write(b": ping\r\n\r\n")
+        """Show that the stream is alive. Never waits: there is room, or the client has received nothing for long."""
+        if self._has_room(len(PING)):
+            await self.response.write(PING)
+        else:
+            self._cut_off()
 
     async def send_in_parts(self, event: str, parts: Iterable[str]) -> None:
         """Send one event whose data is generated while it is sent, as fast as the client receives it. `parts` must
         contain no line breaks. Yields to the event loop between pieces."""
+        self._heartbeats.stop(self)  # none gets into the event
         for part in chain([f"event: {event}\r\ndata: "], parts, ["\r\n\r\n"]):
             for begin in range(0, len(part), PIECE):
                 await self._write(part[begin : begin + PIECE].encode())
                 await asyncio.sleep(0)
+        self._heartbeats.restart(self)
 
     async def _write(self, data: bytes) -> None:
-        transport = self._request.transport
-        if transport is None:
-            raise ClientConnectionResetError
-        if transport.get_write_buffer_size() + len(data) <= NO_WAIT_MAX:
+        if self._has_room(len(data)):
             await self.response.write(data)
             return
         async with self._in_time(SEND_TIMEOUT):
             await self.response.write(data)
             await self._request.writer.drain()
+
+    def _has_room(self, size: int) -> bool:
+        """Whether so many bytes can be written without waiting."""
+        transport = self._request.transport
+        if transport is None:
+            raise ClientConnectionResetError
+        return transport.get_write_buffer_size() + size <= NO_WAIT_MAX
 
     async def end(self) -> None:
         """End the response properly, which distinguishes it from a broken connection."""
@@ -95,18 +108,20 @@ class EventStream:
             async with asyncio.timeout(seconds):
                 yield
         except TimeoutError:
-            request = self._request
-            log.info("slow_reader_cut_off", path=request.path, remote=remote_of(request))
-            if request.transport is not None:
-                request.transport.abort()
+            self._cut_off()
             raise ConnectionResetError("the client does not keep up") from None
 
+    def _cut_off(self) -> None:
+        request = self._request
+        log.info("slow_reader_cut_off", path=request.path, remote=remote_of(request))
+        if request.transport is not None:
+            request.transport.abort()
 
-@asynccontextmanager
-async def event_stream(request: web.Request) -> AsyncIterator[EventStream]:
-    """The stream in response to `request`. The block ends without an error when the client disconnects, is
-    disconnected, or its credentials expire. Raises TooManyStreams, Overloaded."""
-    response = web.StreamResponse(headers=STREAM_HEADERS)
+
+async def stream_events(request: web.Request, tell: Callable[[EventStream], Awaitable[None]]) -> web.StreamResponse:
+    """The response to `request`: a stream to which `tell` sends events. It ends when `tell` returns, when the client
+    disconnects or is disconnected, and when its credentials expire. Raises TooManyStreams, Overloaded."""
+    response, heartbeats = web.StreamResponse(headers=STREAM_HEADERS), request.app[HEARTBEATS]
     with request.app[WAITERS].stream(request[PRINCIPAL]):
         await response.prepare(request)
         _bound_buffers(request)
@@ -116,11 +131,14 @@ async def event_stream(request: web.Request) -> AsyncIterator[EventStream]:
             try:
                 async with asyncio.timeout(_credentials_last(request)) as credentials:
                     await stream.send_retry()
-                    yield stream
+                    await tell(stream)
             except TimeoutError:
                 if not credentials.expired():
-                    raise
-                await stream.end()  # the client reconnects and must authenticate again
+                    raise  # else the client reconnects and must authenticate again
+            finally:
+                heartbeats.stop(stream)
+            await stream.end()
+    return response
 
 
 def head() -> web.StreamResponse:

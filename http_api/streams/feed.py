@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import chain, islice
 
 from aiohttp import web
@@ -12,7 +13,7 @@ from http_api.access.principals import Principal
 from http_api.app_keys import STORE
 from http_api.models.required_services import PROFILES, Profiles
 from http_api.request_context import PRINCIPAL
-from http_api.streams.event_stream import HEARTBEAT, EventStream, event_stream, head
+from http_api.streams.event_stream import EventStream, head, stream_events
 from http_api.streams.models import CallerView, FeedEvent, Forgotten, ServiceGone, Snapshot
 from http_api.streams.subscribers import FEED, FeedReaders, Reader
 from manager_agent.session.session import Session
@@ -38,22 +39,19 @@ async def follow(request: web.Request) -> web.StreamResponse:
     """
     if request.method == "HEAD":
         return head()
+    return await stream_events(request, partial(_tell, request))
+
+
+async def _tell(request: web.Request, stream: EventStream) -> None:
+    """Send the snapshot and then all news, until the process stops or the client is behind."""
     app, readers = request.app, request.app[FEED]
-    async with event_stream(request) as stream:
-        with readers.reading(request[PRINCIPAL]) as reader:
-            await stream.send_in_parts(FeedEvent.SNAPSHOT, _snapshot(readers, reader, app[STORE].list(), app[PROFILES]))
-            while reader.has_news or not readers.is_over:
-                try:
-                    async with asyncio.timeout(HEARTBEAT):
-                        await reader.wait()
-                except TimeoutError:
-                    await stream.send_heartbeat()
-                    continue
-                if reader.is_behind:
-                    break
-                await _tell_news(readers, reader, stream)
-        await stream.end()
-    return stream.response
+    with readers.reading(request[PRINCIPAL]) as reader:
+        await stream.send_in_parts(FeedEvent.SNAPSHOT, _snapshot(readers, reader, app[STORE].list(), app[PROFILES]))
+        while reader.has_news or not readers.is_over:
+            await reader.wait()
+            if reader.is_behind:
+                break
+            await _tell_news(readers, reader, stream)
 
 
 async def _tell_news(readers: FeedReaders, reader: Reader, stream: EventStream) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 
 from aiohttp import web
@@ -12,7 +12,7 @@ from http_api.app_keys import STORE
 from http_api.models.rendered import RENDERED_SESSIONS, RenderedSessions
 from http_api.resources.ownership import session_of
 from http_api.stopping import STOPPING, TimeLimits
-from http_api.streams.event_stream import HEARTBEAT, EventStream, event_stream, head
+from http_api.streams.event_stream import EventStream, head, stream_events
 from manager_agent.not_acting import NotActing
 from manager_agent.session.session import Session
 from manager_agent.store.store import Store, UnknownSession
@@ -31,32 +31,30 @@ async def follow(request: web.Request) -> web.StreamResponse:
         return web.Response(status=HTTPStatus.NO_CONTENT, headers={"Cache-Control": "no-store"})
     if request.method == "HEAD":
         return head()
-    async with event_stream(request) as stream:
-        with suppress(UnknownSession, NotActing):  # no longer stored, or another process's
-            store, rendered = request.app[STORE], request.app[RENDERED_SESSIONS]
-            await _tell(store, rendered, stream, session.session_id, seen, request.app[STOPPING].polls)
-    return stream.response
+    limits = request.app[STOPPING].polls
+    tell = partial(_tell, request.app[STORE], request.app[RENDERED_SESSIONS], limits, session.session_id, seen)
+    return await stream_events(request, tell)
 
 
 async def _tell(
-    store: Store, rendered: RenderedSessions, stream: EventStream, session_id: str, seen: str | None, limits: TimeLimits
+    store: Store,
+    rendered: RenderedSessions,
+    limits: TimeLimits,
+    session_id: str,
+    seen: str | None,
+    stream: EventStream,
 ) -> None:
     """Send the session whenever its revision differs from the one last seen, until it is over or `limits` are reached.
-    Raises ConnectionError when the client is gone or does not keep up, and UnknownSession."""
+    Raises ConnectionError when the client is gone or does not keep up."""
     over = False
-    while not over:
-        try:
-            async with limits.timeout(HEARTBEAT):
-                session = await store.wait_for(session_id, _other_than(seen))
-        except TimeoutError:
-            if limits.is_reached:
+
+    def is_wanted(session: Session) -> bool:
+        return str(session.revision) != seen or limits.is_reached
+
+    with suppress(UnknownSession, NotActing):  # no longer stored, or another process's
+        while not over:
+            session = await store.wait_for(session_id, is_wanted)
+            if str(session.revision) == seen:
                 break
-            await stream.send_heartbeat()
-            continue
-        seen, over = str(session.revision), session.over
-        await stream.send(rendered.of(session), id=seen)
-    await stream.end()
-
-
-def _other_than(seen: str | None) -> Callable[[Session], bool]:
-    return lambda session: str(session.revision) != seen
+            seen, over = str(session.revision), session.over
+            await stream.send(rendered.of(session), id=seen)

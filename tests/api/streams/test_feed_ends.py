@@ -13,7 +13,8 @@ from http_api.access.authentication import LEEWAY
 from http_api.limits.waiters import WAITERS
 from http_api.server import serving
 from http_api.settings.settings import DevSettings, Settings
-from http_api.streams.event_stream import HEARTBEAT, RETRY, SEND_TIMEOUT
+from http_api.streams.event_stream import RETRY, SEND_TIMEOUT
+from http_api.streams.heartbeats import HEARTBEAT
 from http_api.streams.subscribers import FEED
 from manager_agent.json_object import JsonObject
 from manager_agent.session import events as ev

@@ -12,7 +12,8 @@ import pytest
 
 from http_api.server import serving
 from http_api.settings.settings import DevSettings
-from http_api.streams.event_stream import HEARTBEAT, RETRY, SEND_TIMEOUT
+from http_api.streams.event_stream import RETRY, SEND_TIMEOUT
+from http_api.streams.heartbeats import HEARTBEAT
 from manager_agent.json_object import JsonObject
 from manager_agent.session import events as ev
 from scripts.free_ports import free_port

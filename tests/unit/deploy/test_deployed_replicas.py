@@ -14,7 +14,7 @@ from http_api.app import DRAIN_TIMEOUT
 from http_api.protocol.prefer import WAIT_MAX
 from http_api.routes import OPERATIONS
 from http_api.server import STOP_TIMEOUT
-from http_api.streams.event_stream import HEARTBEAT
+from http_api.streams.heartbeats import HEARTBEAT
 from manager_agent.redis.url import read_redis_url
 
 pytestmark = pytest.mark.unit
