@@ -157,7 +157,9 @@ class Attempt(Frozen):
 
     @property
     def is_ready(self) -> bool:
-        return self.ready_by is not None and not (self.reported_failure or self.lost or self.never_joined)
+        if self.ready_by is None or self.reported_failure or self.never_joined or self.lost_with_room:
+            return False
+        return self.timeline.left is None  # as `lost`, without a call: it is asked of every service at every event
 
     @property
     def state(self) -> ServiceState:

@@ -70,15 +70,24 @@ def _shows_the_same(one: Session, other: Session) -> bool:
     """Whether clients can't tell them apart. Both are in the same state, and the reason of an end never changes."""
     if one.manager.identity != other.manager.identity:
         return False
+    if one.services is other.services:
+        return True
     for service, another in zip(one.services, other.services, strict=True):
-        if service is not another and _shown_of(one, service) != _shown_of(other, another):
+        if service is not another and not _shows_the_same_service(one, service, other, another):
             return False
     return True
 
 
+def _shows_the_same_service(one: Session, service: RequiredService, other: Session, another: RequiredService) -> bool:
+    """The timeline first: nearly everything that happens to a service is an instant of it."""
+    if service.current.timeline != another.current.timeline:
+        return False
+    return _shown_of(one, service) == _shown_of(other, another)
+
+
 def _shown_of(session: Session, service: RequiredService) -> tuple[object, ...]:
-    reason = session.reason_of(service)
-    return service.service_id, service.attempt, service.state, service.ready_by, reason, service.timeline
+    """What clients see of it, besides its timeline."""
+    return service.service_id, service.attempt, service.state, service.ready_by, session.reason_of(service)
 
 
 # --- the end ------------------------------------------------------------------------------
