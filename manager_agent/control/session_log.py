@@ -6,8 +6,10 @@ of its cause. For example, a join reported by a webhook is logged with the webho
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import structlog
@@ -16,6 +18,7 @@ from manager_agent.session.attempt import ServiceState
 from manager_agent.session.change_values import (
     AttemptStarted,
     AttemptStep,
+    Revised,
     RoomLost,
     SessionChange,
     SessionForgotten,
@@ -47,9 +50,14 @@ class LogLine:
 
 def log_changes(change: Change) -> None:
     """Log every step of this change; those of the health check's sessions, which have no owner, at level debug."""
-    for step in steps_of(change):
-        write = log.debug if not change.session.owner else log.warning if step.is_warning else log.info
-        write(step.event, **change.session.log_fields, **step.fields)
+    session = change.session
+    if not log.is_enabled_for(logging.WARNING if session.owner else logging.DEBUG):
+        return
+    if steps := list(steps_of(change)):
+        about = session.log_fields
+        for step in steps:
+            write = log.debug if not session.owner else log.warning if step.is_warning else log.info
+            write(step.event, **about, **step.fields)
 
 
 def steps_of(change: Change) -> Iterator[LogLine]:
@@ -59,35 +67,37 @@ def steps_of(change: Change) -> Iterator[LogLine]:
 
 
 def _lines(session: Session, part: SessionChange) -> Iterator[LogLine]:
-    match part:
-        case SessionOpened():
-            services = [service.service_id for service in session.services]
-            about = {"services": services, "user": session.user.identity, "owner": session.owner}
-            yield LogLine("session_opened", about)
-        case SessionRestored() if not session.over:
-            yield LogLine("session_recovered", {"state": session.state, "revision": session.revision})
-        case SessionForgotten():
-            yield LogLine("session_forgotten")
-        case RoomLost(sid, remakes):
-            yield LogLine("room_lost", {"sid": sid, "remakes": remakes}, is_warning=True)
-        case AttemptStarted(entry):
-            yield LogLine("service_invited", _service_fields(session.services[entry]))
+    match part:  # the most frequent first
+        case Revised():
+            return
         case StepTaken(entry, step, at):
             is_warning = step in WARNING_STEPS and not session.over
             yield LogLine(
                 f"service_{step}", _step_fields(session, session.services[entry], step, at), is_warning=is_warning
             )
+        case StateChanged(before, after, lasted):
+            if after is SessionState.FAILED:
+                yield from _not_ready(session)
+            fields = {"state": str(after), "before": str(before), "after_ms": _ms(lasted)}
+            if session.end is not None:
+                fields["reason"] = str(session.end.reason)
+            yield LogLine("session_state", fields, is_warning=after in WARNING_STATES)
+        case AttemptStarted(entry):
+            yield LogLine("service_invited", _service_fields(session.services[entry]))
+        case SessionOpened():
+            services = [service.service_id for service in session.services]
+            about = {"services": services, "user": session.user.identity, "owner": session.owner}
+            yield LogLine("session_opened", about)
+        case SessionRestored() if not session.over:
+            yield LogLine("session_recovered", {"state": str(session.state), "revision": session.revision})
+        case SessionForgotten():
+            yield LogLine("session_forgotten")
+        case RoomLost(sid, remakes):
+            yield LogLine("room_lost", {"sid": sid, "remakes": remakes}, is_warning=True)
         case UserJoined():
             yield LogLine("user_joined", {"identity": session.user.identity})
         case UserLeft():
             yield LogLine("user_left", {"identity": session.user.identity})
-        case StateChanged(before, after, lasted):
-            if after is SessionState.FAILED:
-                yield from _not_ready(session)
-            fields = {"state": after, "before": before, "after_ms": _ms(lasted)}
-            if session.end is not None:
-                fields["reason"] = session.end.reason
-            yield LogLine("session_state", fields, is_warning=after in WARNING_STATES)
 
 
 def _not_ready(session: Session) -> Iterator[LogLine]:
@@ -95,16 +105,20 @@ def _not_ready(session: Session) -> Iterator[LogLine]:
     taken no step, so no other event names it."""
     for service in session.services:
         if not service.optional and service.state is not ServiceState.READY:
-            about = {**_service_fields(service), "state": service.state, "reason": session.reason_of(service)}
+            about = {
+                **_service_fields(service),
+                "state": str(service.state),
+                "reason": _plain(session.reason_of(service)),
+            }
             yield LogLine("service_missing", about, is_warning=True)
 
 
 def _step_fields(session: Session, service: RequiredService, step: AttemptStep, at: float) -> dict[str, Any]:
     fields = {**_service_fields(service), "after_ms": _ms(at - service.current.invited_at)}
     if step is AttemptStep.READY:
-        fields["evidence"] = service.ready_by
+        fields["evidence"] = _plain(service.ready_by)
     if step in WARNING_STEPS:
-        fields["reason"] = session.reason_of(service)
+        fields["reason"] = _plain(session.reason_of(service))
     return fields
 
 
@@ -112,6 +126,11 @@ def _service_fields(service: RequiredService) -> dict[str, Any]:
     """The fields of every event about a service. A dispatched agent has no identity before it joins."""
     fields: dict[str, Any] = {"service_id": service.service_id, "type": service.type, "attempt": service.attempt}
     return fields if service.identity is None else {**fields, "identity": service.identity}
+
+
+def _plain(value: StrEnum | None) -> str | None:
+    """As JSON has it: entries of plain values need no copy to be written."""
+    return None if value is None else str(value)
 
 
 def _ms(seconds: float) -> float:
