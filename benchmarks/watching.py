@@ -31,6 +31,7 @@ from http_api.resources.metrics import Collected
 from http_api.settings.secret_values import secret_values
 from http_api.settings.settings import DevSettings
 from manager_agent.clock import SteadyClock
+from manager_agent.control import session_log
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt
 from manager_agent.session.events import Chosen, Event, ParticipantInfo
@@ -55,7 +56,11 @@ class Nowhere(io.StringIO):
 
 
 def log_from(level: int) -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level))
+    """Log from this level on. A logger is made at its first entry, as in the server, and not at every one. So that of
+    the only module that logs here is made anew."""
+    filtering = structlog.make_filtering_bound_logger(level)
+    structlog.configure(wrapper_class=filtering, cache_logger_on_first_use=True)
+    session_log.log = structlog.get_logger()
 
 
 @dataclass(slots=True)
