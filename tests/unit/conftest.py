@@ -1,4 +1,4 @@
-"""For all unit tests: parameters that read in a report, and records in each of their homes."""
+"""For all unit tests: parameters that read in a report, records in each of their homes, and Hypothesis' settings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from manager_agent.clock import Clock
 from manager_agent.clock_origin import ClockOrigin
@@ -19,6 +20,10 @@ from tests.unit.redis_replicas import replica_records
 
 LENGTH_MAX = 60
 ORIGIN = ClockOrigin("the machine of the tests", 0.0)
+
+# How long examples take says more about the machine than about the code.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

@@ -151,7 +151,7 @@ MESSAGES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=300, derandomize=True)
 @hypothesis.given(st.binary(max_size=200) | st.text(max_size=200) | (JSON_VALUES | MESSAGES).map(json.dumps))
 def test_any_payload_is_a_signal_or_raises_unreadable(payload: bytes | str) -> None:
     """Nothing else can happen."""
@@ -374,7 +374,7 @@ def test_times_are_shown_in_utc_with_milliseconds(at: float, shown: str) -> None
     assert rfc3339(at) == shown
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=300, derandomize=True)
 @hypothesis.given(at=st.floats(0, 4e9))
 def test_a_shown_time_is_at_most_a_millisecond_before_the_real_one(at: float) -> None:
     """And reads back as itself."""

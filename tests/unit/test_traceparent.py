@@ -23,7 +23,7 @@ def _hex(digits: int) -> st.SearchStrategy[str]:
 CONTEXTS = st.builds(TraceContext, _hex(32), _hex(16), st.integers(0, 255), st.sampled_from(["", "a=1", "b@c=2, a=x"]))
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=300, derandomize=True)
 @given(context=CONTEXTS)
 def test_a_written_traceparent_is_read_back(context: TraceContext) -> None:
     assert read_trace(context.traceparent, context.state) == context
@@ -31,7 +31,7 @@ def test_a_written_traceparent_is_read_back(context: TraceContext) -> None:
     assert context.sampled is (context.flags % 2 == 1)
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=300, derandomize=True)
 @given(garbage=st.text() | st.text("0123456789abcdef-", min_size=50, max_size=60), state=st.text())
 def test_random_text_is_ignored_as_a_traceparent(garbage: str, state: str) -> None:
     """Only the exact format is read, apart from its version and what a later version adds."""

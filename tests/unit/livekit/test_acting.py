@@ -328,7 +328,7 @@ FROZEN_WHILE_ITS_SUCCESSOR_CAME_AND_STOPPED = [
 
 @given(st.lists(OPERATIONS, max_size=60))
 @example(FROZEN_WHILE_ITS_SUCCESSOR_CAME_AND_STOPPED)
-@settings(max_examples=100, derandomize=True, deadline=None)
+@settings(max_examples=100, derandomize=True)
 def test_no_two_act_for_longer_than_a_lease_and_the_newest_ends_up_acting(plan: list[tuple[str, int]]) -> None:
     deployment = Deployment()
     deployment.start()

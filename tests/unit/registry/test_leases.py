@@ -149,7 +149,7 @@ def test_the_next_instant_due_is_a_lease_that_ends_or_is_reaped() -> None:
     assert next_due([first], first.reaped_at) == float("inf")
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=300, derandomize=True)
 @given(
     lengths=st.lists(st.floats(1, 60), min_size=1, max_size=6),
     steps=st.lists(st.tuples(st.floats(0.05, 40), st.sets(st.integers(0, 5))), max_size=40),

@@ -32,7 +32,7 @@ def test_as_many_requirements_as_can_be_met_are_met(offers: list[list[str]], ass
     assert assign(offers, range(len(offers))) == assigned
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=300, derandomize=True)
 @given(offers=st.lists(st.permutations("abcdef").flatmap(lambda all_: st.integers(0, 6).map(lambda n: all_[:n]))))
 def test_as_many_offers_as_there_are_requirements_decide(offers: list[list[str]]) -> None:
     """Whatever else each could have."""

@@ -21,7 +21,7 @@ PUTS = st.lists(
 )
 
 
-@settings(max_examples=150, derandomize=True, deadline=None)
+@settings(max_examples=150, derandomize=True)
 @given(puts=PUTS, seed=st.integers(0, 9))
 def test_ids_of_several_rankings_come_in_the_order_of_their_ranks(
     puts: list[tuple[int, str, Rank | None]], seed: int

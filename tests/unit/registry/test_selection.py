@@ -74,7 +74,7 @@ def test_a_hundred_sessions_spread_evenly_over_three_instances() -> None:
 CAPACITIES = st.lists(st.one_of(st.none(), st.integers(1, 30)), min_size=1, max_size=6)
 
 
-@settings(max_examples=150, derandomize=True, deadline=None)
+@settings(max_examples=150, derandomize=True)
 @given(capacities=CAPACITIES, count=st.integers(1, 120), seed=st.integers(0, 9))
 def test_sessions_are_spread_in_proportion_to_capacity(capacities: list[int | None], count: int, seed: int) -> None:
     """To within one session, and never above the capacity."""
@@ -92,7 +92,7 @@ def test_sessions_are_spread_in_proportion_to_capacity(capacities: list[int | No
         assert (scenario.refs[name] - 1) / (room or 100) <= min(free, default=1)
 
 
-@settings(max_examples=100, derandomize=True, deadline=None)
+@settings(max_examples=100, derandomize=True)
 @given(
     count=st.integers(1, 5),
     capacity=st.integers(1, 12),

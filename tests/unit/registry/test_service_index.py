@@ -132,7 +132,7 @@ HAPPENINGS = st.one_of(
 )
 
 
-@settings(max_examples=60, derandomize=True, deadline=None)
+@settings(max_examples=60, derandomize=True)
 @given(
     services=st.lists(SERVICES, min_size=2, max_size=6),
     happenings=st.lists(HAPPENINGS, min_size=1, max_size=25),

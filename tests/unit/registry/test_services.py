@@ -176,7 +176,7 @@ def can_be_met(requirements: list[Requirement]) -> bool:
     )
 
 
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=200, derandomize=True)
 @given(requirements=st.lists(REQUIREMENTS, max_size=4), seed=st.integers(0, 5))
 def test_a_session_is_refused_only_if_its_requirements_can_not_be_met(
     requirements: list[Requirement], seed: int

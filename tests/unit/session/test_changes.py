@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar, get_args
 
 import hypothesis
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from manager_agent.frozen import replace
@@ -567,7 +567,7 @@ def check_changes(model: SessionModel) -> None:
     assert not {one.failure for one in ended} & {ServiceReason.NOT_REGISTERED, ServiceReason.NO_CAPACITY}
 
 
-@settings(max_examples=100, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, derandomize=True)
 @hypothesis.given(services=st.sampled_from(SERVICES), steps=STEPS)
 def test_counts_of_changes_agree_with_the_final_session(
     services: tuple[RequiredService, ...], steps: list[tuple[str, int]]

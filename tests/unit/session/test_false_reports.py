@@ -56,7 +56,7 @@ def has_everyone(session: Session) -> bool:
 
 
 @pytest.mark.parametrize("source", [LISTS, WEBHOOKS], ids=["lists", "webhooks"])
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=300, derandomize=True)
 @given(st.data())
 def test_nobody_whom_the_manager_sees_is_gone(source: st.SearchStrategy[Event], data: st.DataObject) -> None:
     session, now = WATCHED, START + 3
@@ -69,7 +69,7 @@ def test_nobody_whom_the_manager_sees_is_gone(source: st.SearchStrategy[Event], 
 
 
 @pytest.mark.parametrize("source", [LISTS, WEBHOOKS], ids=["lists", "webhooks"])
-@settings(max_examples=100, derandomize=True, deadline=None)
+@settings(max_examples=100, derandomize=True)
 @given(st.data())
 def test_nobody_whom_the_manager_may_not_see_yet_is_gone(source: st.SearchStrategy[Event], data: st.DataObject) -> None:
     session = JOINED

@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import get_args
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manager_agent.session import events as ev
@@ -171,7 +171,7 @@ def a_history(services: tuple[RequiredService, ...], steps: list[tuple[str, int]
 STEPS = st.lists(st.tuples(st.sampled_from([*OFTEN, "the session is closed"]), st.integers(0, 10_000)), max_size=40)
 
 
-@settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, derandomize=True)
 @given(services=st.sampled_from(SERVICES), steps=STEPS)
 def test_no_history_breaks_the_laws_of_a_session(
     services: tuple[RequiredService, ...], steps: list[tuple[str, int]]

@@ -57,7 +57,7 @@ def test_an_invite_id_can_not_be_guessed() -> None:
     assert sum(a == b for a, b in zip(one[4:], two[4:], strict=True)) < 10
 
 
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=200, derandomize=True)
 @given(service_id=st.text(max_size=300), attempt=st.integers(1, 10**6))
 def test_an_identity_is_plain_short_and_marked_as_ours(service_id: str, attempt: int) -> None:
     """Whatever the name of the service: letters, digits, dots, dashes and underscores after `sm-`."""

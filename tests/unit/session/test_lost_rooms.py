@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
+from manager_agent.frozen import replace
 from manager_agent.messages import RoomStatus
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import ServiceReason, ServiceState
 from manager_agent.session.deadlines import deadline
 from manager_agent.session.events import ParticipantInfo, Signal
 from manager_agent.session.identities import Identities
+from manager_agent.session.participant import Guest, Presence, StaleParticipant
 from manager_agent.session.plan import CleanUp, CreateRoom, Remove, SendInvite, plan
 from manager_agent.session.resumption import resumed
 from manager_agent.session.retries import invite_started
 from manager_agent.session.room import FOUND_PAUSE, REMAKE_PAUSE, REMAKES_MAX
-from manager_agent.session.session import EndReason, Session, SessionState
+from manager_agent.session.session import End, EndReason, Session, SessionState
 from manager_agent.session.specification import Specification
 from manager_agent.session.transitions import apply
+from manager_agent.session.trespassers import SESSION_ATTRIBUTE
 from tests.unit import sessions as given
 from tests.unit.sessions import ASR, LLM, START
 
@@ -151,6 +155,61 @@ def test_an_invite_that_was_under_way_when_the_room_was_lost_is_followed_by_anot
     assert plan(again, LOST).actions == (SendInvite(ASR, 2, 1),)
 
 
+def test_none_of_those_in_the_lost_room_is_in_the_next_one() -> None:
+    other_session = ParticipantInfo("mallory", "PA_mallory", attributes={SESSION_ATTRIBUTE: "s0"})
+    replaced = ev.InviteStarted(START + 3, ASR, 2, 1, "sm-asr-2", "inv_0b")
+    session = given.after(
+        replace(WAITING, has_guests=True),
+        *(
+            ev.TokenGiven(START + 2, "bob"),
+            given.seen("bob", "PA_bob", START + 2),
+            given.left("bob", "PA_bob", START + 3),
+        ),
+        *(ev.ParticipantSeen(START + 2, other_session), replaced),
+        *(ev.ListingStarted(START + 4), ev.ListingFailed(START + 4, START + 4), ev.ListingStarted(START + 5)),
+    )
+    again = given.after(session, *given.room_remade(LOST))
+    assert again.room.sid == "RM_2"
+    assert again.guests == (Guest("bob", Presence(gone=("PA_bob",))),)
+    assert again.trespassers == ()
+    assert (again.listing_since, again.listing_failures, again.listed_at, again.listed_as_of) == (None, 0, None, LOST)
+    stale = {one.identity: one for one in again.stale_participants}
+    assert stale["sm-asr-1"] == StaleParticipant(
+        "sm-asr-1", Presence(gone=("PA_asr",)), service_id="asr-service", attempt=1
+    )
+    assert given.MANAGER in stale, "it may reconnect into the new room"
+
+
+def test_the_attempts_of_the_lost_room_are_over_from_then_on() -> None:
+    """Of each, what it was is kept: it had joined, or not."""
+    again = given.after(WAITING, *given.room_remade(LOST))
+    joined, invited = (service.current for service in again.services)
+    was_joined, was_invited = (service.current for service in WAITING.services)
+    lost: dict[str, Any] = {"lost_with_room": True, "in_flight": False, "ready_by": None}
+    timeline = replace(was_joined.timeline, left=LOST)
+    assert joined == replace(was_joined, **lost, presence=Presence(gone=("PA_asr",)), timeline=timeline)
+    assert invited == replace(was_invited, **lost)
+    interrupted = replace(WAITING.services[LLM], current=replace(was_invited, is_interrupted=True))
+    doubted = replace(WAITING, services=(WAITING.services[ASR], interrupted))
+    assert not given.after(doubted, *given.room_remade(LOST)).services[LLM].current.is_interrupted
+
+
+def test_a_person_who_joined_the_lost_room_in_its_last_moment_ends_the_session() -> None:
+    """Another room can't take its place any more. It is deleted."""
+    asked = given.after(READY, *given.room_requested_again(LOST), given.seen("alice", "PA_user", LOST + 1))
+    assert not asked.may_be_remade
+    over = apply(asked, ev.RoomCreated(LOST + 2, "RM_2", "sm-manager-2"))
+    assert over.end == End(EndReason.ROOM_CLOSED, LOST + 2)
+    assert over.room == asked.room.made_again("RM_2", LOST + 2)
+
+
+def test_a_service_that_had_failed_before_keeps_its_failure_and_is_not_there() -> None:
+    failed = apply(WAITING, given.signal("sm-asr-1", Signal.FAILED, LOST))
+    again = given.after(failed, *given.room_remade(LOST))
+    before = failed.services[ASR].current
+    assert again.services[ASR].current == replace(before, presence=before.presence.void())
+
+
 def test_a_service_that_had_failed_before_is_replaced_as_any_other() -> None:
     failed = apply(WAITING, given.signal("sm-asr-1", Signal.FAILED, LOST))
     again = given.after(failed, *given.room_remade(LOST))
@@ -187,7 +246,10 @@ def test_a_room_is_made_again_a_limited_number_of_times_with_growing_pauses() ->
 def test_a_name_that_another_room_has_by_now_ends_the_session_and_leaves_that_room_alone() -> None:
     ended = given.after(READY, *given.room_requested_again(LOST), ev.RoomRefused(LOST, taken=True))
     assert ended.end is not None
-    assert (ended.end.reason, ended.room.taken) == (EndReason.ROOM_CLOSED, True)
+    assert (ended.end.reason, ended.end.at, ended.room.taken) == (EndReason.ROOM_CLOSED, LOST, True)
+    assert not ended.room.in_flight
+    closed = given.after(READY, *given.room_requested_again(LOST), ev.SessionClosed(LOST))
+    assert apply(closed, ev.RoomRefused(LOST + 1, taken=True)).end == closed.end
 
 
 def test_an_end_while_the_room_is_made_again_is_final_and_deletes_the_new_room() -> None:

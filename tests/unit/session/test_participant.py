@@ -236,7 +236,7 @@ def test_the_pauses_between_the_tries_to_remove_a_participant_grow() -> None:
     assert second.started("PA_2").ended(30.0).due_at("PA_2") == 30.0 + REMOVAL_PAUSE, "another participant"
 
 
-@settings(max_examples=300, derandomize=True, deadline=None)
+@settings(max_examples=300, derandomize=True)
 @given(st.data())
 def test_reports_in_any_order_lead_to_the_true_presence(data: st.DataObject) -> None:
     """Each participant's join and leave, reported at least once and shuffled; the last one may still be here."""

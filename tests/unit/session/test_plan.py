@@ -595,7 +595,7 @@ def test_the_sooner_of_two_deadlines_applies() -> None:
 SECONDS = st.floats(0.1, 50)
 
 
-@settings(max_examples=150, derandomize=True, deadline=None)
+@settings(max_examples=150, derandomize=True)
 @hypothesis.given(
     world=st.fixed_dictionaries(
         {name: st.booleans() for name in ("managers_come", "invite_is_accepted", "services_come")}

@@ -120,7 +120,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=200, derandomize=True, deadline=None)
+@settings(max_examples=200, derandomize=True)
 @given(steps=STEPS)
 def test_recent_logs_keep_their_bounds_and_counts_in_every_history(steps: list[tuple[str, Any]]) -> None:
     logs = RecentLogs(per_session=4, entries_max=8, bytes_max=1_500)
