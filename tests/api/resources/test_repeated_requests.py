@@ -14,6 +14,7 @@ from http_api.resources import repeated_requests
 from http_api.resources.session_requests import SESSION_REQUESTS
 from manager_agent.session.events import Evidence, ServiceSignalled, Signal
 from manager_agent.session.session import EndReason, Session, SessionState
+from manager_agent.store.recording import RoomRecord
 from tests.always_acting import AlwaysActing
 from tests.api.stand_ins import Api, StartApi
 from tests.waiting import waiting_for
@@ -37,13 +38,15 @@ def records(api: Api, monkeypatch: pytest.MonkeyPatch) -> HeldRecords:
 
 
 class HeldRecords:
-    """LiveKit takes no records until the test says so."""
+    """LiveKit takes no records until the test says so, nor had the room one from its creation."""
 
     def __init__(self, api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
         self._api, self._until_recorded = api, api.parts.recording.until_recorded
         self._waiting, self.patience = 0, 60.0
         api.livekit.takes_no_records = True
         monkeypatch.setattr(api.parts.recording, "until_recorded", self._wait)
+        lacks, livekit = RoomRecord.lacks, api.livekit
+        monkeypatch.setattr(RoomRecord, "lacks", lambda *args: livekit.takes_no_records or lacks(*args))
 
     async def _wait(self, session_id: str, timeout: float | None = None) -> None:
         self._waiting += 1
