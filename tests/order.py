@@ -1,55 +1,45 @@
-"""The order of the tests in a run with several workers: one worker computes while the others wait.
+"""The order of the tests in a run with several workers: those that mostly wait, or take long, come first.
 
-xdist gives each worker one stretch of the list and, when that is done, what is left at the end of another's. So one
-stretch has only tests that keep a core busy; each of the others begins with its share of those that mostly wait. The
-longest of each come first, and what is left last are short tests.
+xdist gives each worker one stretch of the list and, when that is done, what is left at the end of another's. So each
+stretch begins with its share of the slow files, and what is left last are short tests.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import chain, groupby, islice
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, filterfalse, groupby, islice
 
 import pytest
 
-WAITING = ("chaos", "live", "browser")
+SLOW = ("chaos", "live", "browser")
 """Tests with these marks mostly wait."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     workers = getattr(config, "workerinput", {}).get("workercount", 1)
     if workers > 1:
-        items[:] = in_stretches(items, workers, usual=float(config.getini("timeout") or 0))
+        items[:] = in_stretches(items, workers)
 
 
-def in_stretches(items: Sequence[pytest.Item], workers: int, usual: float) -> list[pytest.Item]:
-    """The tests in as many stretches of equal length as there are workers. The tests of a file stay together.
-
-    `usual`: the timeout of tests that have none of their own."""
+def in_stretches(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
+    """The tests in as many stretches of equal length as there are workers. The tests of a file stay together."""
     files = [list(group) for _, group in groupby(items, lambda item: item.path)]
-    files.sort(key=lambda file: max(_timeout(item, usual) for item in file), reverse=True)
-    waiting = [file for file in files if _waits(file)]
-    busy = [item for file in files if not _waits(file) for item in file]
+    slow = sorted(filter(_is_slow, files), key=lambda file: max(map(_timeout, file)), reverse=True)
+    short = chain.from_iterable(filterfalse(_is_slow, files))
     length = -(-len(items) // workers)
-    alone = busy[:length] if len(busy) > length else []
-    rest = iter(busy[len(alone) :])
-    shares = _shares(waiting, workers - bool(alone), usual)
-    return [*alone, *chain.from_iterable([*share, *islice(rest, max(0, length - len(share)))] for share in shares)]
+    return [item for nth in range(workers) for item in _stretch(slow[nth::workers], short, length)]
 
 
-def _shares(files: Iterable[list[pytest.Item]], count: int, usual: float) -> list[list[pytest.Item]]:
-    """So many shares that may take equally long: each file goes to the one that may take the shortest by then."""
-    shares: list[list[pytest.Item]] = [[] for _ in range(count)]
-    for file in files:
-        min(shares, key=lambda share: sum(_timeout(item, usual) for item in share)).extend(file)
-    return shares
+def _stretch(slow: Sequence[list[pytest.Item]], short: Iterator[pytest.Item], length: int) -> list[pytest.Item]:
+    first = list(chain.from_iterable(slow))
+    return [*first, *islice(short, max(0, length - len(first)))]
 
 
-def _waits(file: Iterable[pytest.Item]) -> bool:
-    return any(item.get_closest_marker(mark) for item in file for mark in WAITING)
+def _is_slow(file: Iterable[pytest.Item]) -> bool:
+    return any(_timeout(item) or any(map(item.get_closest_marker, SLOW)) for item in file)
 
 
-def _timeout(item: pytest.Item, usual: float) -> float:
-    """The seconds that the test may take."""
+def _timeout(item: pytest.Item) -> float:
+    """The seconds that the test may take if that is longer than others may; else 0."""
     marker = item.get_closest_marker("timeout")
-    return float(marker.args[0]) if marker is not None else usual
+    return float(marker.args[0]) if marker is not None else 0.0

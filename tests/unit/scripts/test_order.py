@@ -33,7 +33,7 @@ def listed(file: str, count: int, mark: str = "unit", timeout: float | None = No
 
 
 def placed(tests: list[ListedTest], workers: int) -> list[ListedTest]:
-    return cast(list[ListedTest], in_stretches(cast(Any, tests), workers, usual=180))
+    return cast(list[ListedTest], in_stretches(cast(Any, tests), workers))
 
 
 TESTS = [
@@ -51,20 +51,8 @@ def test_every_test_has_one_place() -> None:
         assert sorted(placed(TESTS, workers), key=TESTS.index) == TESTS
 
 
-def files_of(tests: list[ListedTest]) -> list[str]:
-    return list(dict.fromkeys(test.path.name for test in tests))
-
-
-def test_one_stretch_computes_and_the_others_begin_with_what_waits_the_longest_first() -> None:
-    tests = placed([*TESTS, *listed("more", 12)], 3)
-    stretches = [tests[first : first + 12] for first in (0, 12, 24)]
-    assert list(map(files_of, stretches)) == [
-        ["slow_unit", "api", "unit"],
-        ["kills", "live_a", "unit", "more"],
-        ["live_b", "more"],
-    ]
-
-
-def test_all_stretches_begin_with_what_waits_if_no_more_than_one_could_compute() -> None:
-    tests = placed([*listed("live_a", 2, "live"), *listed("live_b", 2, "live"), *listed("unit", 2)], 2)
-    assert [files_of(tests[:3]), files_of(tests[3:])] == [["live_a", "unit"], ["live_b", "unit"]]
+def test_each_stretch_begins_with_its_share_of_the_slow_files_the_slowest_first() -> None:
+    first, second = placed(TESTS, 2)[:12], placed(TESTS, 2)[12:]
+    assert [test.path.name for test in first[:4]] == ["kills", "live_b", "live_b", "live_b"]
+    assert [test.path.name for test in second[:3]] == ["slow_unit", "live_a", "live_a"]
+    assert {test.path.name for test in (*first[4:], *second[3:])} == {"api", "unit"}
