@@ -45,8 +45,7 @@ class ActionIO:
         another write. Its instants are those of the request, until the next write."""
         began = self._clock()
         patience = min(CREATE_PATIENCE, session.ready_deadline - began)
-        made = apply(session, ev.RoomCreated(began, NEW_ROOM))
-        recorded = replace(made, room=replace(made.room, sid=""))
+        recorded = _once_made(session, began)
         try:
             sid = await self._rooms.create(recorded, patience=patience)
         except RoomTaken:
@@ -64,9 +63,9 @@ class ActionIO:
         """Ask LiveKit for the room of a session whose room seems to be lost. The new room's record has from its first
         moment that the services are awaited."""
         manager = self._backends.identities.manager(self._id, session.manager.attempt + 1)
-        remade = apply(session, ev.RoomCreated(self._clock(), NEW_ROOM, manager))
+        recorded = _once_made(session, self._clock(), manager)
         try:
-            sid = await self._rooms.create(replace(remade, room=replace(remade.room, sid="")))
+            sid = await self._rooms.create(recorded)
         except RoomTaken:
             return ev.RoomRefused(self._clock(), taken=True)
         except Exception as error:
@@ -229,6 +228,12 @@ class ActionIO:
     def _may_end(self, error: Exception) -> bool:
         """Whether this process may succeed where LiveKit was unavailable."""
         return isinstance(error, LiveKitUnavailable) and not self._backends.acting.is_superseded
+
+
+def _once_made(session: Session, at: float, manager: str = "") -> Session:
+    """The session as the record of its new room has it from its first moment, before LiveKit has given it a sid."""
+    made = apply(session, ev.RoomCreated(at, NEW_ROOM, manager))
+    return replace(made, room=replace(made.room, sid=""))
 
 
 def _needs_an_answer(session: Session, now: float) -> bool:
