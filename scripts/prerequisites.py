@@ -25,10 +25,14 @@ def run(command: list[str], *, cwd: Path | None = None, env: dict[str, str] | No
     """What the command prints. Raises PrerequisiteMissing if it fails."""
     done = subprocess.run(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
-        end = "\n".join(done.stdout.splitlines()[-LINES_SHOWN:])
         where = f" in {cwd}" if cwd else ""
-        raise PrerequisiteMissing(f"`{' '.join(command)}` failed{where}:\n{end}")
+        raise PrerequisiteMissing(f"`{' '.join(command)}` failed{where}:\n{end_of(done.stdout)}")
     return done.stdout
+
+
+def end_of(output: str, lines: int = LINES_SHOWN) -> str:
+    """The last lines of a program's output, for an error message."""
+    return "\n".join(output.splitlines()[-lines:])
 
 
 def say(name: str, line: str) -> None:
