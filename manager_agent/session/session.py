@@ -66,10 +66,6 @@ class SessionState(StrEnum):
     """Final: the session could not provide what was requested."""
 
 
-_WAITING, _READY, _ACTIVE, _DEGRADED, _ENDED, _FAILED = SessionState
-"""To look a member of an enum up takes as long as to compute the state (CPython 3.11), which every event does."""
-
-
 class EndReason(StrEnum):
     CLOSED = "closed"
     USER_LEFT = "user_left"
@@ -199,10 +195,10 @@ class Session(Frozen):
     @property
     def state(self) -> SessionState:
         if self.end is not None:
-            return _FAILED if self.end.reason in FAILURES else _ENDED
+            return SessionState.FAILED if self.end.reason in FAILURES else SessionState.ENDED
         if not self.all_ready:
-            return _WAITING if self.ready_at is None else _DEGRADED
-        return _ACTIVE if self.someone_here else _READY
+            return SessionState.WAITING if self.ready_at is None else SessionState.DEGRADED
+        return SessionState.ACTIVE if self.someone_here else SessionState.READY
 
     @property
     def has_generated_name(self) -> bool:
