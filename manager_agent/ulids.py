@@ -32,7 +32,7 @@ def _instant(milliseconds: int) -> str:
 
 
 def _random(raw: bytes) -> str:
-    """Written out: a loop takes twice as long, and shifts of longer numbers do too."""
+    """Written out, as each request has two: a loop takes longer, and so do shifts of longer numbers."""
     number, pairs = int.from_bytes(raw), _PAIRS
     high, low = number >> 40, number & 0xFF_FFFF_FFFF
     return (
