@@ -15,6 +15,7 @@ from manager_agent.json_object import JsonObject
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt
 from manager_agent.session.events import Chosen
+from manager_agent.session.participant import Presence
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Limits, Session, User
 from manager_agent.session.specification import (
@@ -65,7 +66,9 @@ def test_the_session_of_a_specification_has_everything_that_was_asked_for() -> N
     session = a_full_session()
     assert Specification.of(Specification.of(session).session()) == Specification.of(session)
     invited = replace(session, services=tuple(with_attempt_1(service) for service in session.services))
-    assert replace(Specification.of(session).session(), state_since=0.0) == invited
+    read = Specification.of(session).session()
+    assert read.state_since == session.created_at
+    assert replace(read, state_since=0.0) == invited
 
 
 @pytest.mark.parametrize("at", [0, 3, 25, 100, -1])
@@ -98,13 +101,24 @@ def test_a_sealed_text_of_something_else_is_damaged(raw: bytes) -> None:
 
 
 def test_a_text_that_is_too_long_says_so() -> None:
-    with pytest.raises(DamagedSpecification, match="incomplete or too long"):
+    with pytest.raises(DamagedSpecification, match=r"^it is incomplete or too long$"):
         Specification.read(sealed(b"0" * 10_000_000))
 
 
+def test_a_damaged_text_says_what_is_wrong_with_it() -> None:
+    with pytest.raises(DamagedSpecification, match=r"^no specification$"):
+        Specification.read("something else")
+    whole = sealed(b"{}")
+    for text in (whole[:-1], f"{whole}.more"):
+        with pytest.raises(DamagedSpecification, match=r"^the checksum does not match$"):
+            Specification.read(text)
+
+
 def test_a_text_of_a_newer_version_is_told_apart_from_a_damaged_one() -> None:
-    with pytest.raises(NewerSpecification):
+    with pytest.raises(NewerSpecification, match=r"^version 2; this program reads version 1$"):
         Specification.read("2.anything")
+    with pytest.raises(NewerSpecification, match=r"^version 1234567890; "):
+        Specification.read("12345678901.anything")
 
 
 def test_fields_of_later_versions_are_ignored() -> None:
@@ -116,8 +130,20 @@ def test_fields_of_later_versions_are_ignored() -> None:
 
 def test_a_session_that_does_not_fit_is_refused() -> None:
     Specification.of(a_long_session(12_000)).refuse_long()
-    with pytest.raises(SpecificationTooLong, match="characters"):
+    with pytest.raises(SpecificationTooLong, match=f"take [0-9]+ characters when compressed; at most {TEXT_MAX} "):
         Specification.of(a_long_session(27_000)).text()
+
+
+@pytest.mark.parametrize("most", ["NEW_TEXT_MAX", "TEXT_MAX"])
+def test_a_session_fits_up_to_the_last_character(most: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    specification = Specification.of(a_full_session())
+    size = len(specification.text())
+    write = specification.refuse_long if most == "NEW_TEXT_MAX" else specification.text
+    monkeypatch.setattr(f"manager_agent.session.specification.{most}", size)
+    write()
+    monkeypatch.setattr(f"manager_agent.session.specification.{most}", size - 1)
+    with pytest.raises(SpecificationTooLong, match=f"take {size} characters when compressed; at most {size - 1} "):
+        write()
 
 
 def test_a_session_may_be_longer_later_than_when_it_is_opened() -> None:
@@ -137,8 +163,22 @@ def test_past_attempts_that_do_not_fit_are_left_out_oldest_first() -> None:
     text = Specification.of(full).text()
     assert len(text) <= TEXT_MAX
     kept = Specification.read(text).services[0].past
-    assert kept == past[-len(kept) :]
-    assert 0 < len(kept) < len(past)
+    assert kept == past[-8:], "half of them twice"
+
+
+def test_a_single_past_attempt_that_does_not_fit_is_left_out() -> None:
+    noise = "".join(random.Random(2).choices(string.ascii_letters, k=5_000))
+    session = a_long_session(18_500)
+    past = Attempt(Chosen("s0", "ASR", f"http://{noise}/"), 1)
+    full = replace(session, services=(replace(session.services[0], past=(past,)), *session.services[1:]))
+    assert Specification.read(Specification.of(full).text()) == Specification.of(session)
+
+
+def test_past_attempts_are_kept_without_what_was_seen_of_them_in_the_room() -> None:
+    past = Attempt(JOINS.current.instance, 1, presence=Presence("PA_1", gone=("PA_0",)))
+    session = a_session(replace(JOINS, past=(past,)))
+    [kept] = Specification.of(session).services[0].past
+    assert kept == replace(past, presence=Presence())
 
 
 def test_the_latest_specification_is_the_one_with_the_most_attempts_and_guests() -> None:
@@ -149,3 +189,12 @@ def test_the_latest_specification_is_the_one_with_the_most_attempts_and_guests()
     assert Specification.latest([Specification.of(first).text(), second.text()]) == second
     newest_first = [replace(second, profile="new"), second]
     assert Specification.latest([one.text() for one in newest_first]) == newest_first[0]
+
+
+def test_the_latest_of_damaged_texts_is_damaged_as_the_last_of_them() -> None:
+    with pytest.raises(DamagedSpecification, match=r"^there is none$"):
+        Specification.latest([])
+    with pytest.raises(DamagedSpecification, match=r"^the checksum does not match$"):
+        Specification.latest(["something else", "1.a.b"])
+    whole = Specification.of(a_session())
+    assert Specification.latest(["something else", whole.text()]) == whole

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
-from manager_agent.session.attempt import ServiceReason, ServiceState
+from manager_agent.session.attempt import Attempt, ServiceReason, ServiceState
 from manager_agent.session.deadlines import deadline
 from manager_agent.session.events import Chosen, Evidence, ReadyOn, Refusal, Signal
 from manager_agent.session.required_service import RequiredService
@@ -73,6 +74,11 @@ def test_a_user_that_comes_back_joins_twice_in_the_timeline() -> None:
     ]  # fmt: skip
 
 
+def test_a_user_that_stays_has_joined_once_in_the_timeline() -> None:
+    session = given.after(given.a_session(), *given.managed(), given.seen("alice", "PA_1", START + 1))
+    assert [step.at - START for step in steps(session) if step.name is StepName.USER_JOINED] == [1]
+
+
 # --- attempts ---------------------------------------------------------------------------------------
 
 
@@ -88,6 +94,7 @@ def test_a_replaced_attempt_precedes_the_next_one_with_its_reason() -> None:
         given.a_session(given.JOINS), *given.managed(), *given.invited(ASR), refused, replaced(START + 2)
     )
     first, second = attempts(session)
+    assert (first.entry, second.entry) == (ASR, ASR)
     assert (first.attempt.number, first.attempt.instance.service_id, first.until) == (1, "asr-service", START + 2)
     assert (first.attempt.state, first.reason, first.late) == (ServiceState.FAILED, ServiceReason.UNREACHABLE, None)
     assert (second.attempt.number, second.attempt.instance.service_id, second.until) == (2, "asr-2", None)
@@ -110,6 +117,13 @@ def test_a_lost_attempt_shows_when_it_was_ready_and_when_it_left() -> None:
     first, _ = attempts(session)
     assert (first.attempt.state, first.reason, first.ready_by) == (ServiceState.LOST, ServiceReason.LEFT, None)
     assert (first.attempt.timeline.ready, first.attempt.timeline.left) == (START + 1, START + 2)
+
+
+def test_an_attempt_that_was_replaced_is_ready_by_nothing() -> None:
+    ready = Attempt(OTHER, 1, ready_by=Evidence.JOIN)
+    shown = TimelineAttempt(ASR, False, ready, reason=None, until=None, late=None)
+    assert shown.ready_by is Evidence.JOIN
+    assert replace(shown, until=START).ready_by is None
 
 
 def test_an_attempt_that_never_joined_says_so_once_it_is_over() -> None:
