@@ -106,6 +106,29 @@ def test_an_active_session_ends_with_its_room() -> None:
         assert ended.end.reason is EndReason.ROOM_CLOSED
 
 
+def test_a_room_that_was_made_again_is_empty() -> None:
+    early = apply(WAITING, given.seen("alice", "PA_user", START + 2))
+    assert early.someone_here
+    again = given.after(early, *given.room_remade(LOST))
+    assert (again.state, again.someone_here, again.room.remakes) == (SessionState.WAITING, False, 1)
+
+
+def test_a_manager_without_a_job_does_not_come_into_a_room_that_was_made_again() -> None:
+    idle = given.after(given.a_session(given.JOINS), *given.created())
+    assert not given.after(idle, *given.room_remade(LOST)).stale_participants
+    assert given.after(READY, *given.room_remade(LOST)).is_stale(given.MANAGER)
+
+
+def test_an_answer_without_the_room_ends_a_listing_and_its_failures() -> None:
+    failed = given.after(READY, ev.ListingStarted(LOST), ev.ListingFailed(LOST + 1, asked_at=LOST))
+    assert failed.listing_failures == 1
+    missed = given.after(failed, ev.ListingStarted(LOST + 2), ev.RoomMissed(LOST + 3, LOST + 2))
+    assert (missed.listing_since, missed.listing_failures, missed.listed_at) == (None, 0, LOST + 3)
+    assert missed.room.misses == 1
+    listed = given.after(READY, ev.ListingStarted(LOST), given.listed(LOST + 1, asked_at=LOST))
+    assert apply(listed, ev.RoomMissed(LOST + 2, LOST)).room.misses == 0, "it is no newer than the listing"
+
+
 def test_a_plain_room_is_ready_again_at_once_with_the_full_time_for_its_user() -> None:
     plain = given.after(given.a_session(), *given.created())
     again = given.after(plain, *given.room_remade(LOST))

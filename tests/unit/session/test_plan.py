@@ -19,8 +19,10 @@ from manager_agent.session.dispatch import JOIN_TIMEOUT, RETURN_TIMEOUT
 from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
 from manager_agent.session.plan import (
     BLIND_LISTING_INTERVAL,
+    DOUBT_PAUSES,
     LISTING_INTERVAL,
     NAME_QUARANTINE,
+    THAW_GRACE,
     WAITING_LISTING_INTERVAL,
     Action,
     CheckDeadline,
@@ -283,6 +285,42 @@ def test_after_a_standstill_a_room_that_is_missing_is_not_asked_for_without_a_pa
     assert at > thawed_at + 5
 
 
+def test_after_a_standstill_nothing_is_found_overdue_before_it_could_arrive() -> None:
+    """What services have done meanwhile arrives late, so a late one is not replaced at once. One that failed is."""
+    session = given.after(given.a_session(given.JOINS), *given.managed(), *given.invited(ASR))
+    thawed_at = START + 100
+    late = given.after(session, *given.accepted(ASR))
+    failed = given.after(late, given.signal("sm-asr-1", Signal.FAILED, START))
+    for one, kind in ((late, CheckDeadline), (late, Replace)):
+        assert not [a for a in plan(one, thawed_at + THAW_GRACE - 0.1, thawed_at).actions if isinstance(a, kind)]
+    assert plan(late, thawed_at + THAW_GRACE, thawed_at).actions == (CheckDeadline(),)
+    patient = replace(late, limits=Limits(ready_timeout=1000))
+    assert Replace(ASR, 1) in plan(patient, thawed_at + THAW_GRACE, thawed_at).actions
+    assert Replace(ASR, 1) in plan(failed, START + 1, START + 0.5).actions
+
+
+def test_after_a_standstill_a_room_is_listed_at_once_and_once() -> None:
+    session = given.after(given.a_session(given.JOINS), *given.managed(), ev.WebhookArrived(START))
+    session = given.after(session, ev.ListingStarted(START + 1), given.listed(START + 1.1, asked_at=START + 1))
+    thawed_at = START + 3
+    assert ListRoom() in plan(session, thawed_at, thawed_at).actions
+    for asked_at in (thawed_at, thawed_at + 0.1):
+        listed = given.after(session, ev.ListingStarted(asked_at), given.listed(asked_at + 0.1, asked_at=asked_at))
+        assert ListRoom() not in plan(listed, asked_at + 0.2, thawed_at).actions
+    young = given.after(given.a_session(given.JOINS), *given.created(thawed_at))
+    assert ListRoom() not in plan(young, thawed_at, thawed_at).actions, "it was made since"
+
+
+def test_a_reported_leave_is_checked_no_sooner_than_a_moment_after_the_last_listing() -> None:
+    session = given.after(given.a_session(given.JOINS), *given.watched(), *given.invited(ASR), ev.WebhookArrived(START))
+    session = given.after(session, given.shown("sm-asr-1", "PA_1", START + 1))
+    session = given.after(session, ev.ListingStarted(START + 2), given.listed(START + 2.1, asked_at=START + 2))
+    doubted = apply(session, given.left("sm-asr-1", "PA_1", START + 2.15))
+    assert doubted.leave_check_at < START + 2.1 + DOUBT_PAUSES[0]
+    assert ListRoom() not in actions(doubted, START + 2.1 + DOUBT_PAUSES[0] - 0.01)
+    assert ListRoom() in actions(doubted, START + 2.1 + DOUBT_PAUSES[0])
+
+
 @pytest.mark.parametrize(
     ("events", "interval"),
     [
@@ -358,6 +396,15 @@ def test_a_session_is_kept_as_long_as_its_room_name_is_quarantined() -> None:
         brief, *given.managed(), ev.SessionClosed(START), ev.CleanUpStarted(START), ev.CleanedUp(START + 25)
     )
     assert plan(clean, START + 25).wake_at == START + 25 + NAME_QUARANTINE
+
+
+def test_a_plan_has_no_instant_if_only_a_change_can_matter_and_never_the_present_one() -> None:
+    over = given.after(given.a_session(given.JOINS), *given.requested(), ev.SessionClosed(START + 1))
+    assert plan(over, START + 1).wake_at == math.inf
+    session = given.after(given.a_session(given.JOINS), *given.created(), *given.invited(ASR))
+    now = START + BLIND_LISTING_INTERVAL
+    assert ListRoom() in actions(session, now)
+    assert plan(session, now).wake_at > now
 
 
 # --- whole lives ------------------------------------------------------------------------------------

@@ -12,7 +12,9 @@ from manager_agent.session.attempt import ServiceState
 from manager_agent.session.deadlines import deadline
 from manager_agent.session.dispatch import JOIN_TIMEOUT, RETURN_TIMEOUT, STAY
 from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
+from manager_agent.session.participant import StaleParticipant
 from manager_agent.session.plan import Remove, Replace, SendInvite, plan
+from manager_agent.session.service_transitions import LAST_ANSWER_GRACE, make_stale
 from manager_agent.session.session import EndReason, Session, SessionState
 from manager_agent.session.transitions import apply
 from tests.unit import sessions as given
@@ -419,8 +421,9 @@ def test_state_since_is_the_time_of_the_event_that_changed_the_state(event: Even
     """It moves with the state and not otherwise; the deadlines count from it."""
     for column, session in EVERY_SESSION.items():
         once = apply(session, event)
-        since = session.state_since if once.state is session.state else event.at
-        assert once.state_since == since, column
+        is_same = once.state is session.state
+        assert once.state_since == (session.state_since if is_same else event.at), column
+        assert once.state_revision == (session.state_revision if is_same else once.revision), column
 
 
 @every_event
@@ -451,6 +454,25 @@ def test_the_retry_of_an_invite_keeps_its_attempt_identity_and_id() -> None:
     service = done.services[ASR]
     assert (service.attempt, service.current.tries, service.identity, service.invite_id) == (1, 2, "sm-asr-1", "inv_0")
     assert (service.timeline.invited, service.timeline.accepted) == (START, NOW + 2)
+
+
+def test_an_attempt_keeps_what_its_last_try_was_answered() -> None:
+    sent = given.after(given.a_session(given.JOINS), *given.managed(), *given.invited(ASR))
+    refused = apply(sent, ev.InviteRefused(NOW, ASR, 1, 1, Refusal.UNREACHABLE, detail="no answer"))
+    attempt = refused.services[ASR].current
+    assert (attempt.refusal, attempt.refusal_detail, attempt.refused_at) == (Refusal.UNREACHABLE, "no answer", NOW)
+    assert attempt.retry_at > NOW
+    again = apply(refused, ev.InviteStarted(NOW + 1, ASR, 1, 2, "sm-asr-1", "inv_0"))
+    assert again.services[ASR].current.resent_at == NOW + 1
+    done = apply(again, ev.InviteAccepted(NOW + 2, ASR, 1, 2)).services[ASR].current
+    assert (done.refusal, done.refusal_detail) == (None, None)
+
+
+def test_an_invite_that_is_sent_again_is_no_longer_interrupted() -> None:
+    sent = given.after(given.a_session(given.JOINS), *given.managed(), *given.invited(ASR), ev.Interrupted(NOW))
+    assert sent.services[ASR].current.is_interrupted
+    again = apply(sent, ev.InviteStarted(NOW + 1, ASR, 1, 2, "sm-asr-1", "inv_0"))
+    assert not again.services[ASR].current.is_interrupted
 
 
 @pytest.mark.parametrize(
@@ -562,6 +584,18 @@ def test_a_dispatched_agent_is_not_dispatched_again_for_the_same_attempt() -> No
     assert apply(refused_it, again).services[ASR].current.in_flight
 
 
+def test_an_agent_has_the_identity_that_livekit_gave_it_unless_it_had_one() -> None:
+    session = given.after(
+        given.a_session(given.AGENT), *given.managed(), ev.InviteStarted(START, ASR, 1, 1, None, "inv_0")
+    )
+    accepted = apply(session, ev.InviteAccepted(NOW, ASR, 1, 1, "agent-AJ_1"))
+    assert accepted.services[ASR].identity == "agent-AJ_1"
+    joined = apply(session, given.seen("agent-AJ_2", "PA_2", NOW, is_agent=True, attributes=BOT_NAME))
+    assert apply(joined, ev.InviteAccepted(NOW + 1, ASR, 1, 1, "agent-AJ_1")).services[ASR].identity == "agent-AJ_2"
+    stale = make_stale(session, StaleParticipant("agent-AJ_1"))
+    assert apply(stale, ev.InviteAccepted(NOW, ASR, 1, 1, "agent-AJ_1")).services[ASR].identity is None
+
+
 def test_a_second_agent_of_the_same_name_is_removed() -> None:
     """It was dispatched twice. The first to join is the service; one that joins once the service has left takes
     over."""
@@ -589,6 +623,7 @@ def test_a_stale_participant_is_known_by_its_service_and_attempt() -> None:
     removed = again.stale_participant("sm-asr-1")
     assert removed is not None
     assert removed.log_fields == {"identity": "sm-asr-1", "service_id": "asr-service", "attempt": 1}
+    assert removed.not_before == NOW + 1 + LAST_ANSWER_GRACE
     alone = apply(session, ev.ManagerFailed(NOW, given.MANAGER)).stale_participant(given.MANAGER)
     assert alone is not None
     assert alone.log_fields == {"identity": given.MANAGER}
@@ -753,6 +788,8 @@ def test_a_listing_is_over_when_it_was_answered_or_failed() -> None:
     """Only one is under way at a time; an answer to an older one ends nothing."""
     asked = given.after(_waiting, ev.ListingStarted(NOW))
     assert apply(asked, ev.ListingStarted(NOW + 1)) is asked
+    listed = apply(asked, given.listed(NOW + 1, asked_at=NOW))
+    assert apply(listed, ev.ListingStarted(NOW + 1)) is listed, "no two at one instant"
     assert apply(asked, ev.ListingFailed(NOW + 1, asked_at=NOW - 5)) is asked
     failed = apply(asked, ev.ListingFailed(NOW + 1, asked_at=NOW))
     assert (failed.listing_since, failed.listing_failures, failed.listed_at) == (None, 1, NOW + 1)
@@ -784,6 +821,35 @@ def test_a_manager_whose_job_was_not_accepted_is_not_in_charge() -> None:
     assert apply(session, given.seen(given.MANAGER, "PA_manager", NOW)) is session
 
 
+def test_a_manager_that_never_took_charge_is_not_stale() -> None:
+    """It has no job, so it does not join."""
+    session = given.after(given.a_session(), *given.created())
+    again = apply(session, ev.ManagerDispatched(session.manager.next_dispatch_at, 2, "sm-manager-2"))
+    assert not again.stale_participants
+
+
+def test_what_a_manager_did_not_see_is_doubted_no_more_once_it_is_replaced() -> None:
+    """The next one starts anew. One that was never in charge saw nothing."""
+    missed = ev.RoomMissed(NOW, NOW - 0.1)
+    idle = given.after(given.a_session(given.JOINS), *given.created(), missed)
+    assert apply(idle, ev.ManagerDispatched(NOW, 2, "sm-manager-2")).room.misses == 1
+    accepted = given.after(given.a_session(given.JOINS), *given.created(), ev.JobAccepted(START, given.MANAGER), missed)
+    assert accepted.room.misses == 1
+    late = ev.ManagerDispatched(START + JOIN_TIMEOUT, 2, "sm-manager-2")
+    assert apply(accepted, late).room.misses == 0
+    assert apply(accepted, ev.ManagerFailed(NOW, given.MANAGER)).room.misses == 0
+
+
+def test_a_room_that_is_reported_closed_ends_the_session_when_its_manager_fails() -> None:
+    session = given.after(
+        given.a_session(), *given.watched(), given.seen("alice", "PA_1", START + 1), ev.RoomClosed(NOW, "RM_1")
+    )
+    assert session.state is SessionState.ACTIVE
+    ended = apply(session, ev.ManagerFailed(NOW + 1, given.MANAGER))
+    assert ended.end is not None
+    assert (ended.end.reason, ended.end.at) == (EndReason.ROOM_CLOSED, NOW + 1)
+
+
 # --- the end ----------------------------------------------------------------------------------------
 
 
@@ -807,11 +873,11 @@ def test_the_instants_of_end_and_clean_up_are_kept() -> None:
     """When it was over, when the clean-up began, when it was done; each only once."""
     session = given.after(
         SESSIONS["active"],
-        *(ev.SessionClosed(NOW), ev.CleanUpStarted(NOW + 1), ev.CleanedUp(NOW + 2)),
-        *(ev.CleanUpStarted(NOW + 3), ev.CleanedUp(NOW + 4)),
+        *(ev.SessionClosed(NOW), ev.CleanUpStarted(NOW + 1), ev.CleanedUp(NOW + 2, deleting_since=NOW + 1.5)),
+        *(ev.CleanUpStarted(NOW + 3), ev.CleanedUp(NOW + 4, deleting_since=NOW + 3)),
     )
     end: Any = session.end
-    assert (end.at, end.cleaning_since, end.cleaned_at) == (NOW, NOW + 1, NOW + 2)
+    assert (end.at, end.cleaning_since, end.deleting_since, end.cleaned_at) == (NOW, NOW + 1, NOW + 1.5, NOW + 2)
 
 
 @pytest.mark.parametrize(

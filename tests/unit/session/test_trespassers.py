@@ -54,6 +54,17 @@ def test_removal_is_done_once_and_repeated_only_if_it_failed() -> None:
     assert not done.trespassers
 
 
+def test_each_participant_of_another_session_is_removed_for_itself() -> None:
+    came = [given.seen("alice", f"PA_{n}", START + 1, attributes=OTHER) for n in (1, 2)]
+    session = given.after(READY, *came, ev.RemovalStarted(START + 1, "alice", "PA_1"))
+    assert [one.removing for one in session.trespassers] == [True, False]
+    assert given.after(session, ev.RemovalStarted(START + 2, "alice", "PA_1")) is session
+    done = given.after(session, given.left("alice", "PA_1", START + 2))
+    assert [one.sid for one in done.trespassers] == ["PA_2"]
+    failed = given.after(session, ev.RemovalEnded(START + 2, "alice", removed=False, trespasser="PA_1"))
+    assert [one.removing for one in failed.trespassers] == [False, False]
+
+
 def test_only_the_latest_participants_of_other_sessions_are_remembered() -> None:
     session = READY
     for number in range(TRESPASSERS_KEPT * 2):
