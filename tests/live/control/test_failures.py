@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from itertools import product
 
 import pytest
 
@@ -27,10 +29,10 @@ LOSS_TIMEOUT = 60
 """Seconds that LiveKit may take to notice that a participant's process is gone."""
 
 
-async def pair(stack: Stack, exits: AsyncExitStack, **options: str) -> dict[str, Puppet]:
+async def pair(stack: Stack, exits: AsyncExitStack, type: str = "BOT", **options: str) -> dict[str, Puppet]:
     """Two instances of a type."""
-    names = ("bot-1", "bot-2")
-    puppets = [await exits.enter_async_context(Puppet(stack.url, name, **options)) for name in names]
+    names = (f"{type.lower()}-1", f"{type.lower()}-2")
+    puppets = [await exits.enter_async_context(Puppet(stack.url, name, type=type, **options)) for name in names]
     return dict(zip(names, puppets, strict=True))
 
 
@@ -71,31 +73,37 @@ async def test_unreachable_service_is_replaced_at_once(stack: Stack) -> None:
         assert {session["services"][0]["service_id"] for session in sessions} == {"bot-2"}
 
 
-@pytest.mark.parametrize("moment", ["after joining", "after ready"])
-@pytest.mark.parametrize("how", ["killed", "frozen"])
-async def test_killed_or_frozen_service_is_replaced(start_stack: StartStack, site: Site, moment: str, how: str) -> None:
-    """LiveKit notices the loss after a while."""
+async def test_killed_and_frozen_services_are_replaced(start_stack: StartStack, site: Site) -> None:
+    """Before and after they are ready, each in a session of its own. LiveKit notices the loss after a while."""
     stack = await start_stack(site, ready_timeout=LOSS_TIMEOUT, replacement_timeout=20.0)
-    ready_on = "signal" if moment == "after joining" else "join"
     async with AsyncExitStack() as exits:
-        puppets = await pair(stack, exits, ready_on=ready_on)
-        session = await stack.request(ANY_BOT)
-        joined = await stack.until(session["session_id"], lambda s: s.services[0].presence.here)
-        service = joined.services[0]
-        puppet = puppets[service.service_id]
-        puppet.kill() if how == "killed" else puppet.freeze()
-        began = stack.clock()
-        lost = await stack.until(
-            session["session_id"], lambda s: s.services[0].current.lost or s.services[0].attempt == 2
-        )
-        noticed = stack.clock()
-        assert lost.state is (SessionState.WAITING if moment == "after joining" else SessionState.DEGRADED)
-        there = await stack.until(
-            session["session_id"], lambda s: s.services[0].attempt == 2 and s.services[0].presence.here
-        )
-        assert there.services[0].service_id != service.service_id
-        assert there.state is (SessionState.WAITING if moment == "after joining" else SessionState.READY)
-        print(f"{how} {moment}: noticed after {noticed - began:.2f} s, replaced {stack.clock() - noticed:.2f} s later")
+        cases = product((Puppet.kill, Puppet.freeze), ("join", "signal"))
+        await asyncio.gather(*(is_replaced(stack, exits, lose, ready_on) for lose, ready_on in cases))
+
+
+async def is_replaced(stack: Stack, exits: AsyncExitStack, lose: Callable[[Puppet], None], ready_on: str) -> None:
+    """Lose a service that is ready once it has joined, or one that will never signal it."""
+    kind = f"{lose.__name__}-{ready_on}"
+    before, after = (
+        (SessionState.WAITING, SessionState.WAITING)
+        if ready_on == "signal"
+        else (SessionState.DEGRADED, SessionState.READY)
+    )
+    puppets = await pair(stack, exits, kind, ready_on=ready_on)
+    session = await stack.request({"type": kind}, user_identity=kind)
+    joined = await stack.until(session["session_id"], lambda s: s.services[0].presence.here)
+    service = joined.services[0]
+    lose(puppets[service.service_id])
+    began = stack.clock()
+    lost = await stack.until(session["session_id"], lambda s: s.services[0].current.lost or s.services[0].attempt == 2)
+    noticed = stack.clock()
+    assert lost.state is before, kind
+    there = await stack.until(
+        session["session_id"], lambda s: s.services[0].attempt == 2 and s.services[0].presence.here
+    )
+    assert there.services[0].service_id != service.service_id
+    assert there.state is after, kind
+    print(f"{kind}: noticed after {noticed - began:.2f} s, replaced {stack.clock() - noticed:.2f} s later")
 
 
 async def test_two_services_failing_together_are_replaced_and_the_user_sees_it(stack: Stack) -> None:
@@ -176,23 +184,26 @@ async def test_service_required_by_id_is_invited_again(stack: Stack) -> None:
     await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
 
 
-@pytest.mark.parametrize("required", ["bot-1", ANY_BOT], ids=["by id", "by type"])
-async def test_restarted_service_is_invited_on_its_new_port(
-    start_stack: StartStack, site: Site, required: object
-) -> None:
-    """After ready; its old port no longer answers when it is invited again."""
+async def test_restarted_services_are_invited_on_their_new_ports(start_stack: StartStack, site: Site) -> None:
+    """After ready, required by id and by type; their old ports no longer answer when they are invited again."""
     stack = await start_stack(site, replacement_timeout=LOSS_TIMEOUT)
     async with AsyncExitStack() as exits:
-        killed = await exits.enter_async_context(Puppet(stack.url, "bot-1"))
-        session = await stack.request(required)
-        ready = await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
-        killed.kill()
-        await stack.until(session["session_id"], lambda s: s.services[0].attempt == 2 and s.services[0].current.refused)
-        started = await exits.enter_async_context(Puppet(stack.url, "bot-1"))
-        await started.is_invited()
-        again = await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
-        assert (again.services[0].service_id, again.services[0].attempt) == ("bot-1", 3)
-        assert again.services[0].current.instance.endpoint != ready.services[0].current.instance.endpoint
+        required = {"asr": "asr", "llm": {"type": "LLM"}}
+        await asyncio.gather(*(is_invited_anew(stack, exits, name, each) for name, each in required.items()))
+
+
+async def is_invited_anew(stack: Stack, exits: AsyncExitStack, name: str, required: object) -> None:
+    """Kill the service of this id once it is ready, and start it again once that is noticed."""
+    killed = await exits.enter_async_context(Puppet(stack.url, name, type=name.upper()))
+    session = await stack.request(required, user_identity=name)
+    ready = await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
+    killed.kill()
+    await stack.until(session["session_id"], lambda s: s.services[0].attempt == 2 and s.services[0].current.refused)
+    started = await exits.enter_async_context(Puppet(stack.url, name, type=name.upper()))
+    await started.is_invited()
+    again = await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
+    assert (again.services[0].service_id, again.services[0].attempt) == (name, 3)
+    assert again.services[0].current.instance.endpoint != ready.services[0].current.instance.endpoint
 
 
 @pytest.mark.parametrize("required", ["bot-1", ANY_BOT], ids=["by id", "by type"])
