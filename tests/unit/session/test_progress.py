@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 
 import pytest
 
@@ -33,7 +34,9 @@ pytestmark = pytest.mark.unit
 IDENTITIES = Identities("secret")
 
 
-def recorded_and_resumed(session: Session, now: float, *, clock_ahead: float = 0.0) -> Session:
+def recorded_and_resumed(
+    session: Session, now: float, *, clock_ahead: float = 0.0, dispatched_invites: Sequence[str] = ()
+) -> Session:
     """The session as a second process finds it, after both parts of the record went through LiveKit as text.
 
     `clock_ahead`: seconds by which its clock is ahead of the first one's."""
@@ -49,6 +52,7 @@ def recorded_and_resumed(session: Session, now: float, *, clock_ahead: float = 0
         identities=IDENTITIES,
         now=now,
         dispatch_at=now,
+        dispatched_invites=dispatched_invites,
     )
 
 
@@ -307,3 +311,21 @@ def test_a_room_that_is_made_again_has_to_be_written_anew() -> None:
 def test_whether_webhooks_arrive_is_known_to_the_next_process() -> None:
     session = after(a_session(JOINS), *created(), ev.WebhookArrived(START))
     assert recorded_and_resumed(session, START + 1).webhooks_arrive
+
+
+@pytest.mark.parametrize("is_dispatched", [True, False])
+def test_a_dispatch_that_livekit_has_was_accepted_and_another_is_sent_again(is_dispatched: bool) -> None:
+    """The process that sent it ended before it got the answer."""
+    invite_id = IDENTITIES.invite("s1", 0, 1)
+    session = after(a_session(AGENT), *created(), ev.InviteStarted(START, 0, 1, 1, None, invite_id))
+    again = recorded_and_resumed(session, START + 3, dispatched_invites=(invite_id,) if is_dispatched else ())
+    attempt = again.services[0].current
+    assert (attempt.is_interrupted, attempt.identity, attempt.invite_id) == (not is_dispatched, None, invite_id)
+    assert attempt.timeline.accepted == (START + 3 if is_dispatched else None)
+    assert attempt.timeline.invited == START
+
+
+def test_an_attempt_that_was_not_recorded_may_have_been_invited() -> None:
+    session = after(a_session(JOINS), *created())
+    attempt = recorded_and_resumed(session, START + 3).services[0].current
+    assert (attempt.number, attempt.is_interrupted, attempt.timeline.invited) == (1, True, START + 3)

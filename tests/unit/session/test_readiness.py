@@ -7,7 +7,7 @@ import pytest
 from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import ServiceReason, ServiceState
-from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
+from manager_agent.session.events import Event, Evidence, ParticipantInfo, ReadyOn, Refusal, Signal
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Session, SessionState
 from manager_agent.session.transitions import apply
@@ -123,6 +123,40 @@ def test_a_reported_failure_is_not_taken_back(event: Event) -> None:
     assert (service.state, session.reason_of(service)) == (ServiceState.FAILED, ServiceReason.REPORTED_FAILURE)
     assert service.ready_by is None
     assert session.state is SessionState.WAITING
+
+
+def test_a_failure_that_is_reported_has_a_detail_and_an_instant_and_ends_readiness() -> None:
+    ready = apply(asked_for(given.JOINS), given.seen("sm-asr-1", "PA_1", NOW))
+    said = ev.ServiceSignalled(NOW + 1, "sm-asr-1", Signal.FAILED, Evidence.MESSAGE, "out of memory")
+    by_attribute = given.seen("sm-asr-1", "PA_1", NOW + 1, attributes={"session.state": "failed"})
+    for event, detail in ((said, "out of memory"), (by_attribute, None)):
+        attempt = apply(ready, event).services[ASR].current
+        assert (attempt.reported_failure, attempt.failure_detail, attempt.ready_by) == (True, detail, None)
+        assert attempt.timeline.failed == NOW + 1
+
+
+def test_a_failure_that_is_reported_before_the_join_stays_in_the_timeline() -> None:
+    failed = apply(asked_for(given.JOINS), given.signal("sm-asr-1", Signal.FAILED, NOW, Evidence.HTTP))
+    timeline = apply(failed, given.seen("sm-asr-1", "PA_1", NOW + 1)).services[ASR].timeline
+    assert (timeline.failed, timeline.joined) == (NOW, NOW + 1)
+
+
+def test_a_service_that_has_left_is_ready_by_nothing() -> None:
+    came = given.after(asked_for(given.JOINS), given.seen("sm-asr-1", "PA_1", NOW))
+    attempt = apply(came, given.left("sm-asr-1", "PA_1", NOW + 1)).services[ASR].current
+    assert (attempt.ready_by, attempt.ready_before_loss) == (None, Evidence.JOIN)
+
+
+def test_an_agent_without_a_state_has_signaled_nothing() -> None:
+    """The attribute comes with its first state, after the join."""
+    agent = given.a_service("bot-service", "BOT", agent_name="bot", ready_on=ReadyOn.SIGNAL)
+    session = given.after(
+        asked_for(agent), given.seen("agent-1", "PA_1", NOW, is_agent=True, attributes={"lk.agent.name": "bot"})
+    )
+    assert session.services[ASR].state is ServiceState.JOINED
+    states = {"lk.agent.name": "bot", "lk.agent.state": "listening"}
+    up = apply(session, given.seen("agent-1", "PA_1", NOW, is_agent=True, attributes=states))
+    assert up.services[ASR].ready_by is Evidence.ATTRIBUTE
 
 
 def test_a_session_is_ready_with_all_required_services_and_no_optional_one() -> None:

@@ -20,6 +20,14 @@ def test_a_generated_name_is_made_of_the_session_id() -> None:
 
 
 @pytest.mark.parametrize(
+    ("room", "was_made"),
+    [(Room(), False), (Room(requested_at=10), False), (MADE, True), (Room(requested_at=10, remakes=1), True)],
+)
+def test_a_room_was_made_once_livekit_has_answered(room: Room, was_made: bool) -> None:
+    assert room.was_made is was_made
+
+
+@pytest.mark.parametrize(
     ("room", "is_undisputed"),
     [
         (MADE, True),
@@ -52,6 +60,8 @@ def test_a_listing_that_has_the_room_ends_what_listings_before_it_lacked() -> No
     assert (found.misses, found.missed_since) == (0, math.inf)
     assert found.unwatched() is found
     assert missed.unwatched() == replace(missed, misses=0, missed_since=math.inf)
+    lost = replace(missed, lost_since=19, reported_closed=True)
+    assert lost.listed(20, is_silent=False) == replace(MADE, missed_at=20)
 
 
 def test_a_node_is_silent_from_its_first_missing_answer_to_its_next_answer() -> None:

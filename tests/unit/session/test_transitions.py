@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
+from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import ServiceState
 from manager_agent.session.deadlines import deadline
@@ -468,6 +469,18 @@ def test_an_attempt_keeps_what_its_last_try_was_answered() -> None:
     assert (done.refusal, done.refusal_detail) == (None, None)
 
 
+def test_an_attempt_that_refuses_remembers_whether_it_had_accepted() -> None:
+    sent = given.after(given.a_session(given.JOINS), *given.managed(), *given.invited(ASR))
+    refused = ev.InviteRefused(NOW, ASR, 1, 1, Refusal.DECLINED)
+    assert not apply(sent, refused).services[ASR].current.was_accepted
+    again = given.after(
+        apply(sent, ev.InviteAccepted(START, ASR, 1, 1)),
+        ev.Interrupted(START + 1),
+        ev.InviteStarted(START + 2, ASR, 1, 2, "sm-asr-1", "inv_0"),
+    )
+    assert apply(again, replace(refused, tries=2)).services[ASR].current.was_accepted
+
+
 def test_an_invite_that_is_sent_again_is_no_longer_interrupted() -> None:
     sent = given.after(given.a_session(given.JOINS), *given.managed(), *given.invited(ASR), ev.Interrupted(NOW))
     assert sent.services[ASR].current.is_interrupted
@@ -627,6 +640,20 @@ def test_a_stale_participant_is_known_by_its_service_and_attempt() -> None:
     alone = apply(session, ev.ManagerFailed(NOW, given.MANAGER)).stale_participant(given.MANAGER)
     assert alone is not None
     assert alone.log_fields == {"identity": given.MANAGER}
+
+
+def test_a_stale_participant_is_here_until_its_removal_succeeded() -> None:
+    session = given.after(given.a_session(given.JOINS), *given.managed(), *given.invited(ASR), *given.accepted(ASR))
+    session = given.after(session, given.seen("sm-asr-1", "PA_1", NOW), given.signal("sm-asr-1", Signal.FAILED, NOW))
+    session = given.after(
+        session,
+        ev.InviteStarted(NOW + 1, ASR, 2, 1, "sm-asr-2", "inv_2"),
+        ev.RemovalStarted(NOW + 2, "sm-asr-1"),
+    )
+    assert session.stale_participants[0].removing == "PA_1"
+    for is_removed in (False, True):
+        [stale] = apply(session, ev.RemovalEnded(NOW + 3, "sm-asr-1", removed=is_removed)).stale_participants
+        assert (stale.removing, stale.presence.here) == (None, not is_removed)
 
 
 def test_agents_that_we_did_not_dispatch_are_left_alone() -> None:
