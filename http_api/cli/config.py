@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any
 
+from http_api.attribute_docstrings import attribute_docstrings
 from http_api.cli import output
 from http_api.cli.exits import errors_reported
 from http_api.cli.target import Dev, Json
@@ -55,30 +53,20 @@ def settings_of(*, dev: bool) -> Iterable[Setting]:
 
     settings = Settings.load(dev=dev)
     kind = type(settings)
-    sources, purposes = origins(kind), _purposes()
+    sources, purposes = origins(kind), attribute_docstrings(Settings)
     for name, info in kind.model_fields.items():
         yield Setting(
             name=name.upper(),
             value=_shown(getattr(settings, name)),
             default=None if info.is_required() else _shown(info.get_default(call_default_factory=True)),
             source=sources[name].name,
-            purpose=purposes.get(name, ""),
+            purpose=_in_one_line(purposes.get(name, "")),
         )
 
 
-def _purposes() -> dict[str, str]:
-    """The docstring of each field, as one capitalized line. Pydantic would read them at every start of the server."""
-    from http_api.settings.settings import Settings
-
-    found = {}
-    (definition,) = ast.parse(inspect.getsource(Settings)).body
-    assert isinstance(definition, ast.ClassDef)
-    for field, text in pairwise(definition.body):
-        match field, text:
-            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(docstring))):
-                line = " ".join(docstring.split())
-                found[name] = line[:1].upper() + line[1:]
-    return found
+def _in_one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line[:1].upper() + line[1:]
 
 
 def _shown(value: Any) -> str | None:

@@ -14,7 +14,7 @@ from manager_agent.session.session import SessionState
 class Query(BaseModel):
     """A query string. Not strict: all values arrive as strings."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def _as_list(value: object) -> object:

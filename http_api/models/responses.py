@@ -32,7 +32,6 @@ class View(BaseModel):
 
     model_config = ConfigDict(
         frozen=True,
-        use_attribute_docstrings=True,
         json_schema_serialization_defaults_required=True,
         defer_build=True,
     )

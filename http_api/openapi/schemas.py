@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
+from pydantic_core import core_schema
 
+from http_api.attribute_docstrings import attribute_docstrings
 from http_api.operations import Operation, Shape
 from http_api.problems.problems import TABLE
 from http_api.problems.table import TYPE, UNEXPECTED, Row
@@ -21,11 +23,24 @@ TAKEN: JsonSchemaMode = "validation"
 GIVEN: JsonSchemaMode = "serialization"
 
 
-class _Untitled(GenerateJsonSchema):
-    """Omits the title of each field, which would only repeat its name."""
+class _Described(GenerateJsonSchema):
+    """Describes each field by the string below it, and omits its title, which would only repeat its name."""
+
+    def model_schema(self, schema: core_schema.ModelSchema) -> Schema:
+        made = super().model_schema(schema)
+        if fields := made.get("properties"):
+            for name, text in _docstrings(schema["cls"]).items():
+                fields[name].setdefault("description", text)
+        return made
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
+
+
+def _docstrings(model: type[BaseModel]) -> dict[str, str]:
+    """The string below each field of the model, also below those that it inherits."""
+    own_and_inherited = model.__mro__[: model.__mro__.index(BaseModel)]
+    return {name: text for kind in reversed(own_and_inherited) for name, text in attribute_docstrings(kind).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +65,7 @@ def schemas_of(operations: Iterable[Operation]) -> Schemas:
             *((shape, GIVEN, _adapted(shape)) for shape in (*views, *_each(row.shape for row in rows()))),
         ],
         ref_template=REF,
-        schema_generator=_Untitled,
+        schema_generator=_Described,
     )
     components: dict[str, Schema] = {}
     for name, schema in definitions["$defs"].items():

@@ -19,7 +19,7 @@ from manager_agent.session.session import EndReason, SessionState
 class Problem(BaseModel):
     """Why a request failed (RFC 9457, `application/problem+json`)."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True, defer_build=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     type: str
     """The problem type: a stable URI for programs to compare."""
@@ -43,7 +43,7 @@ class Problem(BaseModel):
 class BadField(BaseModel):
     """One invalid field."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True, defer_build=True)
+    model_config = ConfigDict(defer_build=True)
 
     field: str
     """The path of the field, such as `required_services[0].type`; `(body)` for the body as a whole."""

@@ -15,7 +15,9 @@ from pydantic import BaseModel
 
 from http_api.access.principals import Permission
 from http_api.app import create_app
+from http_api.attribute_docstrings import attribute_docstrings
 from http_api.bootstrap import compose
+from http_api.models.responses import RegisteredServiceView, ServiceView
 from http_api.openapi.answers import errors_of
 from http_api.openapi.document import document, parts_of
 from http_api.openapi.schemas import example_of, name_of
@@ -97,6 +99,14 @@ def test_every_operation_has_summary_description_and_tag(operation: Operation) -
     assert told["tags"][0] in {tag["name"] for tag in DOCUMENT["tags"]}
     assert [p["name"] for p in told["parameters"] if p["in"] == "path"] == parts_of(operation.path)
     assert all(value for key, value in everything_in(told) if key == "description")
+
+
+@pytest.mark.parametrize("declaring", [ServiceView, RegisteredServiceView])
+def test_the_string_below_a_field_describes_it_also_where_it_is_inherited(declaring: type[BaseModel]) -> None:
+    texts = attribute_docstrings(declaring)
+    fields = DOCUMENT["components"]["schemas"]["RegisteredServiceView"]["properties"]
+    assert texts
+    assert [name for name, text in texts.items() if not fields[name].get("description", "").startswith(text)] == []
 
 
 @EACH
