@@ -51,8 +51,12 @@ def main() -> int:
     parser.add_argument(
         "--dev", action="store_true", help="listen on loopback, with the API key of `livekit-server --dev`"
     )
-    parser.add_argument("--version", action="version", version=version_line())
-    return run(dev=parser.parse_args().dev)
+    parser.add_argument("--version", action="store_true", help="show program's version number and exit")
+    asked = parser.parse_args()
+    if asked.version:
+        print(version_line())
+        return 0
+    return run(dev=asked.dev)
 
 
 def run(*, dev: bool, has_state_dir: bool = False, program: Program = serve) -> int:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from importlib.metadata import version
+from functools import cache
 
 from http_api import VERSION
 
 
+@cache
 def library_versions() -> Mapping[str, str]:
     """Of the packages whose behavior this program depends on most, by their names."""
+    from importlib.metadata import version  # it looks through all packages, which no start has to wait for
+
     return {name: version(name) for name in ("livekit", "livekit-agents")}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from http_api.bootstrap.components import ComponentTypes, Foundation, Instruments
 from http_api.models.required_services import Profiles
 from http_api.settings.complaint import BadSettings
-from http_api.settings.services_file import ServicesFile, read_services_file
 from http_api.settings.settings import Settings
 from manager_agent.clock import Clock
 from manager_agent.control.ended_records import EndedRecords
@@ -24,14 +23,19 @@ def registry_of(
     settings: Settings, foundation: Foundation, instruments: Instruments, address_policy: AddressPolicy
 ) -> tuple[Registry, Profiles]:
     """The registry with the static services in it, and the profiles. Raises BadSettings."""
-    clock, path = instruments.clock, settings.services_file
+    clock = instruments.clock
+    profiles: Profiles = {}
     registry = _empty_registry(foundation, clock)
-    file = ServicesFile() if path is None else read_services_file(path, clock(), address_policy)
-    if settings.default_profile not in (None, *file.profiles):
+    if (path := settings.services_file) is not None:
+        from http_api.settings.services_file import read_services_file  # which loads YAML
+
+        file = read_services_file(path, clock(), address_policy)
+        profiles = file.profiles
+        for service in file.services:
+            registry.register(service)
+    if settings.default_profile not in (None, *profiles):
         raise BadSettings("DEFAULT_PROFILE: there is no such profile in the SERVICES_FILE")
-    for service in file.services:
-        registry.register(service)
-    return registry, file.profiles
+    return registry, profiles
 
 
 def _empty_registry(foundation: Foundation, clock: Clock) -> Registry:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-_TAG = re.compile('(?:W/)?"([\x21\x23-\x7e\x80-\U0010ffff]*+)"')
+_TAG = re.compile(r'(?:W/)?"([^\x00-\x20"\x7f]*+)"')
 # All quantifiers are possessive (`*+`): with backtracking, a crafted header would take seconds.
 _LIST = re.compile(rf"[ \t,]*+(?:{_TAG.pattern}[ \t]*+(?:\Z|,[ \t,]*+))*+")
 

@@ -22,7 +22,6 @@ from manager_agent.messages import rfc3339
 from manager_agent.replicas.lease import ReplicaInfo
 
 SHARED_STATE_DIR = "another process writes to this one's STATE_DIR: processes of two LiveKit servers need one each"
-ALIVE = Alive().model_dump_json()
 PROBING = frozenset({Scope.ADMIN, Scope.METRICS})
 
 
@@ -82,7 +81,7 @@ async def livez(_: web.Request) -> web.Response:
 
     It only shows that the event loop runs, because a restart would not fix any other failure.
     """
-    return json_answer(ALIVE)
+    return answer(Alive())
 
 
 async def readyz(request: web.Request) -> web.Response:

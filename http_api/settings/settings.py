@@ -55,6 +55,7 @@ class Settings(BaseSettings):
     have decimals."""
 
     model_config = SettingsConfigDict(
+        defer_build=True,  # only one of Settings and DevSettings is used
         env_file=DOTENV,
         env_ignore_empty=True,
         extra="ignore",

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from aiohttp import web
-from pydantic import RootModel
+from pydantic import ConfigDict, RootModel
 
 from http_api.openapi.document import document
 from http_api.operations import Media, Operation
@@ -31,6 +31,8 @@ PAGE = Page(
 
 class OpenApi(RootModel[dict[str, Any]]):
     """An OpenAPI 3.1 document."""
+
+    model_config = ConfigDict(defer_build=True)
 
 
 def document_file(operations: Iterable[Operation]) -> File:

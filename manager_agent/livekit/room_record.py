@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from livekit.protocol.agent_dispatch import AgentDispatch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from manager_agent.messages import DispatchMetadata
 from manager_agent.session.session import Session
@@ -23,6 +23,8 @@ RECORD = "/record"
 
 class _SentInvite(BaseModel):
     """What matters here of the dispatch metadata of an invited agent."""
+
+    model_config = ConfigDict(defer_build=True)
 
     id: str
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
@@ -38,7 +39,11 @@ class ModelJson(Generic[Value]):
     """Of what pydantic validates: its models, dataclasses and others. Fields that have their default are left out."""
 
     def __init__(self, kind: type[Value]) -> None:
-        self._adapter = TypeAdapter(kind)
+        self._kind = kind
+
+    @cached_property
+    def _adapter(self) -> TypeAdapter[Value]:
+        return TypeAdapter(self._kind)
 
     def write(self, value: Value) -> bytes:
         return self._adapter.dump_json(value, exclude_defaults=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from pydantic import BaseModel, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from manager_agent.records.records import Kind
 from manager_agent.records.values import ModelJson, Values
@@ -18,6 +18,8 @@ LATEST = 4e9
 class SavedRegistration(BaseModel):
     """One registration. Of its state only `draining` is saved: a service reports it once. Fields of later versions are
     ignored."""
+
+    model_config = ConfigDict(defer_build=True)
 
     service: RegisteredService
     draining: bool = False

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from aiohttp import web
 from prometheus_client import (
     CollectorRegistry,
     GCCollector,
     Histogram,
-    Info,
     PlatformCollector,
     ProcessCollector,
     disable_created_metrics,
 )
+from prometheus_client.metrics_core import InfoMetricFamily
+from prometheus_client.registry import Collector
 
 from http_api import VERSION
 from http_api.observability.metrics.awaited import AwaitedWebhooks
@@ -49,12 +51,23 @@ class Metrics:
             "Time to apply an event to a session and notify all listeners.",
             registry=registry, buckets=UPDATES,
         )  # fmt: skip
-        build = Info("session_manager_build", "Versions of the running software.", registry=registry)
-        libraries = {name.replace("-", "_"): number for name, number in library_versions().items()}
-        build.info({"version": VERSION, **libraries})
+        registry.register(_Build())
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
+
+
+class _Build(Collector):
+    """The versions, which are looked for when they are first scraped."""
+
+    def describe(self) -> Iterable[InfoMetricFamily]:
+        yield InfoMetricFamily("session_manager_build", "Versions of the running software.")
+
+    def collect(self) -> Iterable[InfoMetricFamily]:
+        libraries = {name.replace("-", "_"): number for name, number in library_versions().items()}
+        (build,) = self.describe()
+        build.add_metric([], {"version": VERSION, **libraries})
+        yield build
 
 
 METRICS = web.AppKey("METRICS", Metrics)
