@@ -26,6 +26,7 @@ with (
 ):
     from livekit.agents.ipc.job_executor import JobStatus
     from livekit.agents.job import JobContext, JobExecutorType, JobRequest, RunningJobInfo
+    from livekit.agents.utils import http_context
     from livekit.agents.worker import AgentServer, WorkerPermissions
 
 __all__ = [
@@ -36,4 +37,5 @@ __all__ = [
     "JobStatus",
     "RunningJobInfo",
     "WorkerPermissions",
+    "http_context",
 ]

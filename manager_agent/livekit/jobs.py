@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import structlog
 
-from manager_agent.livekit.agents_sdk import AgentServer, JobStatus, RunningJobInfo
+from manager_agent.livekit.agents_sdk import AgentServer, JobStatus, RunningJobInfo, http_context
 from manager_agent.unreachable import why_unreachable
 
 log = structlog.get_logger()
@@ -31,6 +31,8 @@ HEARTBEAT = 10.0
 """Seconds between two pings. A connection that does not answer one within half of that is dead; AgentServer's own
 heartbeat takes 45 seconds to find out."""
 
+HAS_CERTIFICATES = http_context._has_system_trust_store()
+"""Whether the system has certificates, or SSL_CERT_FILE is set: AgentServer.run() sets it where the system has none."""
 WRITTEN_TO_ENVIRONMENT = ("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET")
 """Secrets that AgentServer.run() writes into os.environ for its child processes, of which we have none."""
 
@@ -156,6 +158,8 @@ def install(server: AgentServer, watch: Watch, agent_name: str, signing: aiohttp
         server._http_session = PatientConnector(server._http_session)  # type: ignore[assignment]
 
     server.on("worker_started", replace_pool)
+    if HAS_CERTIFICATES:  # run() would read them once more; True stands for what aiohttp has read
+        http_context._create_ssl_context = lambda: True  # type: ignore[assignment, return-value]
 
 
 async def _no_load() -> float:
