@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from functools import _lru_cache_wrapper
 from types import CodeType, FunctionType
 
 CO_OPTIMIZED = 0x1
@@ -31,15 +32,22 @@ def _essence(code: CodeType) -> tuple[object, ...]:
     return code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars, code.co_exceptiontable
 
 
+def _is_of(function: object, path: str) -> bool:
+    return isinstance(function, FunctionType) and function.__code__.co_filename.endswith(path)
+
+
 class LoadedFunctions:
-    """All functions that were made of a file's code, among them those inside properties."""
+    """All functions that were made of a file's code, among them those inside properties, and their caches."""
 
     def __init__(self, path: str, source: str) -> None:
         self._codes = list(outer_functions(compile(source, path, "exec", dont_inherit=True)))
         named = {(code.co_qualname, code.co_firstlineno): index for index, code in enumerate(self._codes)}
         self._functions: dict[int, list[FunctionType]] = {}
+        self._caches: list[_lru_cache_wrapper[object]] = []
         for one in gc.get_objects():
-            if isinstance(one, FunctionType) and one.__code__.co_filename.endswith(path):
+            if isinstance(one, _lru_cache_wrapper) and _is_of(one.__wrapped__, path):
+                self._caches.append(one)
+            elif isinstance(one, FunctionType) and _is_of(one, path):
                 index = named.get((one.__code__.co_qualname, one.__code__.co_firstlineno))
                 if index is not None:
                     self._functions.setdefault(index, []).append(one)
@@ -63,4 +71,6 @@ class LoadedFunctions:
         functions = [(one, code) for index, code in changed.items() for one in self._functions.get(index, [])]
         for function, code in functions:
             function.__code__ = code
+        for cache in self._caches:
+            cache.cache_clear()  # of what the functions returned before
         return bool(functions)
