@@ -40,6 +40,7 @@ from http_api.web.docs import DOCUMENT, document_file
 from manager_agent.livekit import ffi
 from manager_agent.livekit.tokens import InvalidToken
 from manager_agent.records.records import NewerRecords
+from manager_agent.redis.connection import RedisAway
 from manager_agent.store.store import UnknownSession
 
 REQUESTS_TIMEOUT = 10.0
@@ -78,35 +79,44 @@ def _serving(cross_origin: CrossOrigin) -> Middleware:
         operation = operations.get(request.match_info.handler)  # None: unknown path or method
         with ObservedRequest(request, operation) as observed:
             answer: web.StreamResponse | None = cross_origin.preflight(request)
+            away: RedisAway | None = None
             try:
                 if answer is None:
-                    answer = await _answer(request, operation, handler)
+                    away = await _let_in(request, operation)
+                    if operation is not None and is_executed_once(request, operation):
+                        answer = await execute_once(request, operation, handler)
+                    else:
+                        answer = await handler(request)
             except Exception as error:
-                answer = answer_unless_cut_off(request, error)
+                answer = answer_unless_cut_off(request, await _to_tell(request, operation, error, away))
             observed.status = answer.status
             return answer
 
     return serve
 
 
-async def _answer(request: web.Request, operation: Operation | None, handler: Handler) -> web.StreamResponse:
-    """The handler's response, if the request may go so far. Raises what the steps and the handler raise."""
+async def _let_in(request: web.Request, operation: Operation | None) -> RedisAway | None:
+    """Carry out the steps before the handler. Raises what they raise, and returns what catch_up returns."""
     await admit(request, operation)
     if operation is None:
-        return await handler(request)
+        return None
     away = await catch_up(request, operation)
     await refuse_unless_acting(request, operation)
-    try:
-        if is_executed_once(request, operation):
-            return await execute_once(request, operation, handler)
-        return await handler(request)
-    except (InvalidToken, Unauthorized):
-        await count_refused(request, operation)
-        raise
-    except UnknownSession:
-        if away is not None:  # it may be new
-            raise away from None
-        raise
+    return away
+
+
+async def _to_tell(
+    request: web.Request, operation: Operation | None, error: Exception, away: RedisAway | None
+) -> Exception:
+    """The error of which the client is told, for one of a step or of the handler."""
+    if operation is not None and isinstance(error, InvalidToken | Unauthorized):
+        try:
+            await count_refused(request, operation)
+        except Exception as refusal:  # too many
+            return refusal
+    if away is not None and isinstance(error, UnknownSession):
+        return away  # the session may be new
+    return error
 
 
 def _completing(cross_origin: CrossOrigin) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
