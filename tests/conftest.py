@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pytest
 import structlog
@@ -71,7 +72,11 @@ def _look_at_answers() -> None:
     """Wrap aiohttp's own methods: nothing else sees the answers to every client."""
     prepare, write = web.StreamResponse.prepare, web.StreamResponse.write
 
+    kinds = WeakKeyDictionary[web.StreamResponse, str]()
+    """The content types: a stream drops its headers once they are sent."""
+
     async def seen_prepare(self: web.StreamResponse, request: web.BaseRequest) -> Any:
+        kinds[self] = self.content_type
         if isinstance(self, web.Response) and isinstance(self.body, bytes) and _is_ours(request):
             named = f"{request.method} {request.path}"
             LEAK_SCANNER.answer(named, request.path, self.content_type, self.body)
@@ -79,7 +84,7 @@ def _look_at_answers() -> None:
 
     async def seen_write(self: web.StreamResponse, data: Any) -> None:
         if (request := self._req) is not None and _is_ours(request):
-            LEAK_SCANNER.text(self.content_type, request.path, bytes(data).decode(errors="replace"))
+            LEAK_SCANNER.text(kinds[self], request.path, bytes(data).decode(errors="replace"))
         await write(self, data)
 
     web.StreamResponse.prepare = seen_prepare  # type: ignore[method-assign]

@@ -37,13 +37,8 @@ class Waiters:
         finally:
             self.count -= 1
 
-    def stream(self, principal: Principal) -> StreamSlot:
-        """Occupy a slot while the caller follows a stream. Entering it raises TooManyStreams when the caller has its
-        share, and Overloaded."""
-        return StreamSlot(self, principal)
-
     def stream_begins(self, principal: Principal) -> None:
-        """Raises TooManyStreams, Overloaded."""
+        """Occupy a slot until `stream_ends`. Raises TooManyStreams when the caller has its share, and Overloaded."""
         if self._streams[principal.name] >= self._streams_most and not principal.is_trusted:
             raise TooManyStreams(self._streams_most)
         self._take_slot()
@@ -59,21 +54,6 @@ class Waiters:
         if self.count >= self._most:
             raise Overloaded(f"{self._most} requests are already waiting (WAITERS_MAX)")
         self.count += 1
-
-
-class StreamSlot:
-    """The slot of one stream. A class, as thousands of streams may be open: a generator is larger."""
-
-    __slots__ = ("_principal", "_waiters")
-
-    def __init__(self, waiters: Waiters, principal: Principal) -> None:
-        self._waiters, self._principal = waiters, principal
-
-    def __enter__(self) -> None:
-        self._waiters.stream_begins(self._principal)
-
-    def __exit__(self, *_: object) -> None:
-        self._waiters.stream_ends(self._principal)
 
 
 async def until(

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 from itertools import chain
+from types import TracebackType
 
 import structlog
 from aiohttp import ClientConnectionResetError, hdrs, web
@@ -44,13 +45,51 @@ TCP_USER_TIMEOUT: int | None = getattr(socket, "TCP_USER_TIMEOUT", None)  # Linu
 
 
 class EventStream:
-    """A response that has started. Every method raises ConnectionError when the client is gone or does not keep up."""
+    """A stream as the response to a request. `async with` starts it and ends it properly. A client that is gone or does
+    not keep up, and credentials that expire, end the block without an error.
 
-    __slots__ = ("_heartbeats", "_request", "response")
+    To enter raises TooManyStreams, Overloaded. Every method raises ConnectionError when the client is gone or does not
+    keep up.
+    """
 
-    def __init__(self, request: web.Request, response: web.StreamResponse) -> None:
-        self.response = response
+    __slots__ = ("_credentials", "_heartbeats", "_request", "response")
+
+    def __init__(self, request: web.Request) -> None:
+        self.response = web.StreamResponse(headers=STREAM_HEADERS)
         self._request, self._heartbeats = request, request.app[HEARTBEATS]
+        self._credentials: asyncio.Timeout | None = None
+        """None: they don't expire."""
+
+    async def __aenter__(self) -> EventStream:
+        request = self._request
+        waiters, principal = request.app[WAITERS], request[PRINCIPAL]
+        waiters.stream_begins(principal)
+        try:
+            await self.response.prepare(request)
+            self.response.headers.clear()  # they are sent, and thousands of streams would keep them
+            _bound_buffers(request)
+            _limit_unacknowledged(request, SEND_TIMEOUT)
+            if principal.expires_at is not None:
+                self._credentials = asyncio.timeout(principal.expires_at - request.app[CLOCK]())
+                await self._credentials.__aenter__()
+        except BaseException:
+            waiters.stream_ends(principal)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> bool:
+        self._heartbeats.stop(self)
+        try:
+            if await self._has_expired(kind, error, at) or error is None:
+                await self._end()
+                error = None
+        except ConnectionError as gone:
+            error = gone
+        finally:
+            self._request.app[WAITERS].stream_ends(self._request[PRINCIPAL])
+        return error is None or isinstance(error, ConnectionError)
 
     async def send(self, data: str, *, event: str | None = None, id: str | None = None) -> None:
         """Send an event. `data` must contain no line breaks."""
@@ -95,7 +134,20 @@ class EventStream:
             raise ClientConnectionResetError
         return transport.get_write_buffer_size() + size <= NO_WAIT_MAX
 
-    async def end(self) -> None:
+    async def _has_expired(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> bool:
+        """Whether the block ends because the credentials have expired: the client reconnects and must authenticate
+        again."""
+        if self._credentials is None:
+            return False
+        try:
+            await self._credentials.__aexit__(kind, error, at)
+        except TimeoutError:
+            return True
+        return False
+
+    async def _end(self) -> None:
         """End the response properly, which distinguishes it from a broken connection."""
         async with self._in_time(SEND_TIMEOUT):
             await self.response.write_eof()
@@ -118,38 +170,9 @@ class EventStream:
             request.transport.abort()
 
 
-async def stream_events(request: web.Request, tell: Callable[[EventStream], Awaitable[None]]) -> web.StreamResponse:
-    """The response to `request`: a stream to which `tell` sends events. It ends when `tell` returns, when the client
-    disconnects or is disconnected, and when its credentials expire. Raises TooManyStreams, Overloaded."""
-    response, heartbeats = web.StreamResponse(headers=STREAM_HEADERS), request.app[HEARTBEATS]
-    with request.app[WAITERS].stream(request[PRINCIPAL]):
-        await response.prepare(request)
-        _bound_buffers(request)
-        _limit_unacknowledged(request, SEND_TIMEOUT)
-        stream = EventStream(request, response)
-        with suppress(ConnectionError):
-            try:
-                async with asyncio.timeout(_credentials_last(request)) as credentials:
-                    await stream.send_retry()
-                    await tell(stream)
-            except TimeoutError:
-                if not credentials.expired():
-                    raise  # else the client reconnects and must authenticate again
-            finally:
-                heartbeats.stop(stream)
-            await stream.end()
-    return response
-
-
 def head() -> web.StreamResponse:
     """The response to HEAD where GET would get a stream."""
     return web.StreamResponse(headers=HEADERS)
-
-
-def _credentials_last(request: web.Request) -> float | None:
-    """Seconds until the caller's credentials expire; None: never."""
-    expires_at = request[PRINCIPAL].expires_at
-    return None if expires_at is None else expires_at - request.app[CLOCK]()
 
 
 def _bound_buffers(request: web.Request) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator
-from functools import partial
 from itertools import chain, islice
 
 from aiohttp import web
@@ -13,7 +12,7 @@ from http_api.access.principals import Principal
 from http_api.app_keys import STORE
 from http_api.models.required_services import PROFILES, Profiles
 from http_api.request_context import PRINCIPAL
-from http_api.streams.event_stream import EventStream, head, stream_events
+from http_api.streams.event_stream import EventStream, head
 from http_api.streams.models import CallerView, FeedEvent, Forgotten, ServiceGone, Snapshot
 from http_api.streams.subscribers import FEED, FeedReaders, Reader
 from manager_agent.session.session import Session
@@ -39,7 +38,10 @@ async def follow(request: web.Request) -> web.StreamResponse:
     """
     if request.method == "HEAD":
         return head()
-    return await stream_events(request, partial(_tell, request))
+    async with EventStream(request) as stream:
+        await stream.send_retry()
+        await _tell(request, stream)
+    return stream.response
 
 
 async def _tell(request: web.Request, stream: EventStream) -> None:

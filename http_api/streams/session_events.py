@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 from http import HTTPStatus
 
 from aiohttp import web
@@ -12,7 +11,7 @@ from http_api.app_keys import STORE
 from http_api.models.rendered import RENDERED_SESSIONS, RenderedSessions
 from http_api.resources.ownership import session_of
 from http_api.stopping import STOPPING, TimeLimits
-from http_api.streams.event_stream import EventStream, head, stream_events
+from http_api.streams.event_stream import EventStream, head
 from manager_agent.not_acting import NotActing
 from manager_agent.session.session import Session
 from manager_agent.store.store import Store, UnknownSession
@@ -32,8 +31,10 @@ async def follow(request: web.Request) -> web.StreamResponse:
     if request.method == "HEAD":
         return head()
     limits = request.app[STOPPING].polls
-    tell = partial(_tell, request.app[STORE], request.app[RENDERED_SESSIONS], limits, session.session_id, seen)
-    return await stream_events(request, tell)
+    async with EventStream(request) as stream:
+        await stream.send_retry()
+        await _tell(request.app[STORE], request.app[RENDERED_SESSIONS], limits, session.session_id, seen, stream)
+    return stream.response
 
 
 async def _tell(

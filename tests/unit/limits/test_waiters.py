@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
 
 import pytest
 
@@ -48,43 +47,51 @@ def test_the_number_of_waiting_requests_is_limited() -> None:
     assert waiters.count == 0
 
 
+def begin_streams(waiters: Waiters, principal: Principal, count: int = 1) -> None:
+    for _ in range(count):
+        waiters.stream_begins(principal)
+
+
 def test_streams_of_one_caller_take_at_most_a_tenth_of_all_slots() -> None:
     """Other requests and other callers have the rest. In dev mode there is only one caller."""
     waiters, acme, rival = Waiters(30), Principal("acme"), Principal("rival")
-    with ExitStack() as held:
-        for _ in range(3):
-            held.enter_context(waiters.stream(acme))
-        with pytest.raises(TooManyStreams, match="3 event streams"), waiters.stream(acme):
-            pass
-        assert waiters.count == 3
-        with waiters.stream(rival), waiters.waiting():
-            assert waiters.count == 5
-        for _ in range(27):
-            held.enter_context(waiters.stream(DEVELOPER))
-        with pytest.raises(Overloaded), waiters.stream(rival):
-            pass
+    begin_streams(waiters, acme, 3)
+    with pytest.raises(TooManyStreams, match="3 event streams"):
+        waiters.stream_begins(acme)
+    assert waiters.count == 3
+    waiters.stream_begins(rival)
+    with waiters.waiting():
+        assert waiters.count == 5
+    waiters.stream_ends(rival)
+    begin_streams(waiters, DEVELOPER, 27)
+    with pytest.raises(Overloaded):
+        waiters.stream_begins(rival)
+    for principal in (*3 * [acme], *27 * [DEVELOPER]):
+        waiters.stream_ends(principal)
     assert waiters.count == 0
-    with waiters.stream(acme):
-        assert waiters.count == 1
+    waiters.stream_begins(acme)
+    assert waiters.count == 1
 
 
 def test_a_stream_that_ends_makes_room_for_one_more_of_its_caller() -> None:
     waiters, acme = Waiters(30), Principal("acme")
-    with waiters.stream(acme), waiters.stream(acme):
-        with waiters.stream(Principal("rival")), waiters.stream(acme):
-            pass
-        with waiters.stream(acme), pytest.raises(TooManyStreams), waiters.stream(acme):
-            pass
-        assert waiters.count == 2
+    begin_streams(waiters, acme, 3)
+    with pytest.raises(TooManyStreams):
+        waiters.stream_begins(acme)
+    waiters.stream_ends(acme)
+    waiters.stream_begins(acme)
+    with pytest.raises(TooManyStreams):
+        waiters.stream_begins(acme)
+    assert waiters.count == 3
 
 
 def test_with_few_slots_every_caller_may_still_have_one_stream() -> None:
     waiters, acme = Waiters(3), Principal("acme")
-    with waiters.stream(acme):
-        with pytest.raises(TooManyStreams), waiters.stream(acme):
-            pass
-        with waiters.stream(Principal("rival")):
-            assert waiters.count == 2
+    waiters.stream_begins(acme)
+    with pytest.raises(TooManyStreams):
+        waiters.stream_begins(acme)
+    waiters.stream_begins(Principal("rival"))
+    assert waiters.count == 2
 
 
 async def test_a_cancelled_request_releases_its_slot() -> None:
