@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler, Middleware
 from http_api.access.authentication import AUTHENTICATOR
 from http_api.acting import close_unless_acting, refuse_unless_acting
 from http_api.admission import admit, count_refused
-from http_api.app_keys import CALLBACKS, ORCHESTRATOR, STORE, TASKS
+from http_api.app_keys import CALLBACKS, ORCHESTRATOR, TASKS
 from http_api.app_state import provide
 from http_api.bootstrap import Components, ReplicaParts, SharedFoundation
 from http_api.catch_up import catch_up
@@ -34,6 +34,7 @@ from http_api.settings.complaint import BadSettings
 from http_api.settings.settings import SETTINGS
 from http_api.shared_state import TO_CLOSE, Closed
 from http_api.stopping import STOPPING, close_connection
+from http_api.streams.followers import FOLLOWERS
 from http_api.streams.heartbeats import HEARTBEATS
 from http_api.streams.subscribers import FEED
 from http_api.web.docs import DOCUMENT, document_file
@@ -148,6 +149,7 @@ async def _running(app: web.Application, components: Components) -> AsyncIterato
         components.acting.when_superseded(lambda: step_down(app, components))
         await _start_parts(stack, app, components)
         stack.push_async_callback(app[FEED].aclose)
+        stack.push_async_callback(app[FOLLOWERS].aclose)
         stack.push_async_callback(app[HEARTBEATS].aclose)
         stack.push_async_callback(components.orchestrator.aclose)
         stack.push_async_callback(_let_go, components)
@@ -214,6 +216,7 @@ def step_down(app: web.Application, components: Components) -> None:
     components.recording.freeze()
     components.records.freeze()
     components.orchestrator.step_down()
+    app[FOLLOWERS].end()
     app[FEED].end()
     for part in (components.reconciler, components.recovery, components.leases, app[CALLBACKS], components.agent):
         app[TASKS].spawn(part.aclose(), name="step down", for_all=True)
@@ -232,7 +235,7 @@ async def finish_requests(app: web.Application) -> None:
     if has_time:
         await _leave_sessions(app)
     stopping.polls.reach()
-    app[STORE].wake_all()  # streams see that they are to end
+    app[FOLLOWERS].end()
     app[FEED].end()
     left = REQUESTS_TIMEOUT - (time.monotonic() - begun)
     await stopping.requests_done(max(left, REQUESTS_TIMEOUT_MIN) if has_time else 0.0)

@@ -48,6 +48,7 @@ from http_api.settings.complaint import BadSettings
 from http_api.settings.settings import SETTINGS, Settings
 from http_api.shared_state import provide_shared
 from http_api.stopping import STOPPING, Stopping
+from http_api.streams.followers import FOLLOWERS, SessionFollowers
 from http_api.streams.heartbeats import HEARTBEATS, Heartbeats
 from http_api.streams.subscribers import FEED, FeedReaders
 from manager_agent.clock import Clock
@@ -87,6 +88,7 @@ def provide(app: web.Application, components: Components) -> None:
     app[UPSTREAMS] = upstreams = upstreams_of(components, app[REPLICA_STATUS])
     app[RENDERED_SESSIONS] = rendered = RenderedSessions()
     app[FEED] = feed = FeedReaders(store, rendered, registry, upstreams, clock, app[REPLICA_STATUS])
+    app[FOLLOWERS] = followers = SessionFollowers(store, rendered)
     app[HEARTBEATS] = Heartbeats()
     app[IDEMPOTENCY_STORE] = IdempotencyStore(clock)
     app[KEYED_SESSIONS] = keyed = KeyedSessions(store)
@@ -121,6 +123,7 @@ def provide(app: web.Application, components: Components) -> None:
     upstreams.listen(feed.tell_health)
     store.listen(keyed.tell)
     store.listen(rendered.follow)
+    store.listen(followers.tell)
     store.listen(sinks.recent.follow)  # before the first line about a new session is logged
     for listener in (local(log_changes), callbacks.tell, feed.tell, local(components.tracing.tell), repeated.tell):
         store.listen(listener)

@@ -42,10 +42,6 @@ class TimeLimits:
         self._running = set[asyncio.Timeout]()
         self._is_reached = False
 
-    @property
-    def is_reached(self) -> bool:
-        return self._is_reached
-
     def timeout(self, seconds: float | None) -> LimitedWait:
         """Like asyncio.timeout(). Raises TimeoutError after `seconds` (None: no limit), or once the limits are reached;
         then also at the first wait inside."""

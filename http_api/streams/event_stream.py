@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from contextlib import asynccontextmanager
 from itertools import chain
 from types import TracebackType
+from typing import Any
 
 import structlog
 from aiohttp import ClientConnectionResetError, hdrs, web
@@ -93,10 +94,16 @@ class EventStream:
 
     async def send(self, data: str, *, event: str | None = None, id: str | None = None) -> None:
         """Send an event. `data` must contain no line breaks."""
-        name = "" if event is None else f"event: {event}\r\n"
-        number = "" if id is None else f"id: {id}\r\n"
         self._heartbeats.restart(self)
-        await self._write(f"{number}{name}data: {data}\r\n\r\n".encode())
+        await self._write(event_of(data, event=event, id=id))
+
+    def send_now(self, event: bytes) -> bool:
+        """Send an event if the client has received enough of the earlier ones. Returns whether it was sent."""
+        if not self._has_room(len(event)):
+            return False
+        self._heartbeats.restart(self)
+        _run_at_once(self.response.write(event))
+        return True
 
     async def send_retry(self) -> None:
         self._heartbeats.restart(self)
@@ -170,9 +177,26 @@ class EventStream:
             request.transport.abort()
 
 
+def event_of(data: str, *, event: str | None = None, id: str | None = None) -> bytes:
+    """An event as it is sent. `data` must contain no line breaks. PURE."""
+    name = "" if event is None else f"event: {event}\r\n"
+    number = "" if id is None else f"id: {id}\r\n"
+    return f"{number}{name}data: {data}\r\n\r\n".encode()
+
+
 def head() -> web.StreamResponse:
     """The response to HEAD where GET would get a stream."""
     return web.StreamResponse(headers=HEADERS)
+
+
+def _run_at_once(writing: Coroutine[Any, Any, None]) -> None:
+    """Run what has nothing to wait for, without a task."""
+    try:
+        writing.send(None)
+    except StopIteration:
+        return
+    writing.close()
+    raise RuntimeError("there was no room")
 
 
 def _bound_buffers(request: web.Request) -> None:

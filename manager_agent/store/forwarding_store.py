@@ -47,9 +47,6 @@ class ForwardingStore:
     def freeze(self) -> None:
         self._store.freeze()
 
-    def wake_all(self) -> None:
-        self._store.wake_all()
-
     def listen(self, listener: Listener) -> None:
         self._store.listen(listener)
 

@@ -96,13 +96,10 @@ class Mirror:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def wake_all(self) -> None:
-        for session_id in list(self._waiters):
-            self.wake(session_id)
-
     def freeze(self) -> None:
         self.is_frozen = True
-        self.wake_all()
+        for session_id in list(self._waiters):
+            self.wake(session_id)
 
     def refuse_when_frozen(self) -> None:
         """Raises NotActing."""

@@ -30,9 +30,6 @@ class MirroredStore:
     def freeze(self) -> None:
         self._mirror.freeze()
 
-    def wake_all(self) -> None:
-        self._mirror.wake_all()
-
     def listen(self, listener: Listener) -> None:
         self._mirror.listen(listener)
 

@@ -162,9 +162,6 @@ class Store(Protocol):
         """Every session with an id before this one, by its id, the latest first. Look no further than is needed, and
         only until the next change of any session."""
 
-    def wake_all(self) -> None:
-        """Let all who wait for a session look at it again: what they want may depend on more than the session."""
-
     async def wait_for(self, session_id: str, wanted: Callable[[Session], bool]) -> Session:
         """Wait until `wanted(session)` is true and return the session. Raises UnknownSession and NotActing, also while
         waiting."""

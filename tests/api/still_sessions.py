@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from http_api.access.principals import DEVELOPER
+from http_api.streams.followers import FOLLOWERS
 from manager_agent.frozen import replace
 from manager_agent.session import events as ev
 from manager_agent.session.events import Event
@@ -60,10 +61,15 @@ class StillSession:
     async def ends(self) -> Session:
         return await self.happens(ev.SessionClosed(self.api.parts.clock()))
 
+    @property
+    def waiters(self) -> int:
+        """How many wait for a session to change: requests, and streams that have sent what there is."""
+        return self.api.parts.store.waiters + self.api.app[FOLLOWERS].count
+
     async def has_waiters(self, how_many: int) -> None:
         """Return once so many wait for the session to change."""
-        async with waiting_for(f"{how_many} waiters", lambda: self.api.parts.store.waiters):
-            while self.api.parts.store.waiters != how_many:
+        async with waiting_for(f"{how_many} waiters", lambda: self.waiters):
+            while self.waiters != how_many:
                 await asyncio.sleep(0.001)
 
 

@@ -177,7 +177,7 @@ async def test_head_of_a_session_stream_opens_no_stream(still: StillSession) -> 
     async with still.api.http.head(f"/api/v1{still.path}/events") as answer:
         assert (answer.status, answer.content_type, await answer.read()) == (200, "text/event-stream", b"")
     assert (await still.api.ask("HEAD", "/sessions/ses_nope/events"))[0] == 404
-    assert still.api.parts.store.waiters == 0
+    assert still.waiters == 0
 
 
 # --- streams that end ---------------------------------------------------------------------------------
@@ -208,8 +208,8 @@ async def test_session_stream_reports_the_end_at_a_shutdown_that_ends_sessions(a
             polling = asyncio.create_task(stopping.ask("GET", path, headers={"Prefer": "wait=60"}))
             stream = EventSource(http, f"/api/v1{path}/events").connect()
             assert (await anext(stream))["state"] == "waiting"
-            async with waiting_for("four waiters: the requests and the control loop", lambda: parts.store.waiters):
-                while parts.store.waiters < 4:
+            async with waiting_for("three waiters: two requests and the control loop", lambda: parts.store.waiters):
+                while parts.store.waiters < 3:
                     await asyncio.sleep(0.001)
         assert [told["state"] async for told in stream][-1] == "ended"
         status, _, ended = await polling
@@ -248,7 +248,7 @@ async def test_stalled_stream_reader_is_cut_off_and_costs_little(
     assert still.now.revision > 6_000
     time_passes(monkeypatch, SEND_TIMEOUT)
     await asyncio.wait(serving_tasks)
-    assert still.api.parts.store.waiters == 0
+    assert still.waiters == 0
     received = await all_of(connection)
     assert len(received) < KERNEL_MAX
     assert not received.endswith(b"0\r\n\r\n")

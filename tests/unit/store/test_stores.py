@@ -278,19 +278,6 @@ async def test_a_waiter_is_checked_once_for_each_change(store: Store) -> None:
     task.cancel()
 
 
-async def test_waiters_look_again_when_all_are_woken(store: Store) -> None:
-    """What they want may depend on more than the session."""
-    await store.add(given.a_session(given.JOINS))
-    wanted: set[str] = set()
-    tasks = await waiting(store, lambda session: session.session_id in wanted, how_many=3)
-    store.wake_all()
-    await let_others_run()
-    assert not any(task.done() for task in tasks)
-    wanted.add("s1")
-    store.wake_all()
-    assert [await task for task in tasks] == 3 * [store.get("s1")]
-
-
 async def test_a_waiter_for_a_removed_session_raises_unknown_session(store: Store) -> None:
     """It would wait without end otherwise."""
     await store.add(given.a_session(given.JOINS))
