@@ -22,7 +22,7 @@ from benchmarks.arrivals import Arrivals
 from benchmarks.child import Child, ChildEnded, run
 from benchmarks.command import BenchmarkCommand
 from benchmarks.result import Compared, Figure, FigureTable, Goal, WorkCheck
-from benchmarks.room_cost import BARE, DESIGNS, LEAN, OURS, ConnectionDesign, available, started_with_server
+from benchmarks.room_cost import ANSWERING, BARE, DESIGNS, LEAN, OURS, ConnectionDesign, available, started_with_server
 
 ROOMS, QUICK_ROOMS = 1_000, 4
 AGENTS_ROOMS, QUICK_AGENTS_ROOMS = 50, 2
@@ -72,7 +72,7 @@ async def burst(design: ConnectionDesign, child: Child, arrivals: Arrivals, room
 
 async def measure(rooms: int, agents: int, patience: float, folder: Path) -> list[Burst]:
     bursts = []
-    for design in available(one for one in DESIGNS if one.title != BARE):
+    for design in available(one for one in DESIGNS if one.title not in (BARE, ANSWERING)):
         count = min(rooms, agents) if design.name in BY_DISPATCH else rooms
         Console(stderr=True).print(f"{design.title}: {count} rooms ...")
         bursts.append(await of_design(design, count, patience, folder))

@@ -124,7 +124,7 @@ async def enter_and_stay(context: JobContext) -> None:
 
 @asynccontextmanager
 async def bare(
-    url: str, options: rtc.RoomOptions = UNSUBSCRIBED, at_once: int = UNBOUNDED
+    url: str, options: rtc.RoomOptions = UNSUBSCRIBED, at_once: int = UNBOUNDED, *, answers_rpcs: bool = False
 ) -> AsyncIterator[DesignRooms]:
     """The unmodified SDK with all rooms on one event loop. It knows its rooms in advance, so nothing is dispatched.
     `at_once`: how many it joins at the same time."""
@@ -139,18 +139,25 @@ async def bare(
             rooms.append(room := rtc.Room())
             async with slots:
                 await room.connect(url, token.to_jwt(), options)
+            if answers_rpcs:
+                room.local_participant.register_rpc_method("ping", pong)
 
         yield DesignRooms(open_room, deleting(livekit))
 
 
+async def pong(_: rtc.RpcInvocationData) -> str:
+    return "pong"
+
+
 @asynccontextmanager
-async def lean(url: str) -> AsyncIterator[DesignRooms]:
+async def lean(url: str, *, answers_rpcs: bool = False) -> AsyncIterator[DesignRooms]:
     """The same at its best: without the capture of the SDK's log, with addresses gathered once, and with as many joins
-    at a time as the session manager has. Of hundreds at once, most time out."""
+    at a time as the session manager has. Of hundreds at once, most time out. `answers_rpcs`: as the session manager
+    does. The SDK then opens a second connection at once, which the first call would otherwise wait for."""
     disable_log_capture()
     gathered_once = rtc.RtcConfiguration(continual_gathering_policy=rtc.ContinualGatheringPolicy.GATHER_ONCE)
     options = rtc.RoomOptions(auto_subscribe=False, rtc_config=gathered_once)
-    async with bare(url, options, JOINS_AT_ONCE) as rooms:
+    async with bare(url, options, JOINS_AT_ONCE, answers_rpcs=answers_rpcs) as rooms:
         yield rooms
 
 
@@ -183,6 +190,7 @@ DESIGNS: dict[str, Callable[[str], AbstractAsyncContextManager[DesignRooms]]] = 
     "openrtc": openrtc,
     "bare": bare,
     "lean": lean,
+    "answering": partial(lean, answers_rpcs=True),
     "ours": ours,
 }
 

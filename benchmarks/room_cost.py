@@ -47,6 +47,7 @@ OURS, OPENRTC_POOL = "ours", "openrtc"
 PROCESS = "livekit-agents PROCESS"
 BARE = "bare rtc.Room, one loop"
 LEAN = "bare, log capture off, gathering once"
+ANSWERING = "the same, answering RPCs"
 OWN_SIZE, QUICK_ROOMS = 0, 2
 CALLERS, QUICK_CALLERS = (1,), (1,)
 DESIGNS = (
@@ -58,6 +59,7 @@ DESIGNS = (
     ConnectionDesign(OPENRTC_POOL, "openrtc, its coroutine pool", 50, OPENRTC),
     ConnectionDesign("bare", BARE, 100),
     ConnectionDesign("lean", LEAN, 300),
+    ConnectionDesign("answering", ANSWERING, 300),
     ConnectionDesign(OURS, "session manager", 300),
 )
 

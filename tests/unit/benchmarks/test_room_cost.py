@@ -9,7 +9,7 @@ from benchmarks.room_cost import BARE, DESIGNS, Cost, Join, table
 
 pytestmark = pytest.mark.unit
 
-_, THREAD, _, PLAIN, _, OURS = DESIGNS
+_, THREAD, _, PLAIN, _, _, OURS = DESIGNS
 
 
 def rest(at: float, pss_mb: float) -> Rest:
