@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Literal, NamedTuple
 
 from aiohttp import web
@@ -81,7 +81,12 @@ async def livez(_: web.Request) -> web.Response:
 
     It only shows that the event loop runs, because a restart would not fix any other failure.
     """
-    return answer(Alive())
+    return json_answer(_alive())
+
+
+@cache
+def _alive() -> str:
+    return Alive().model_dump_json()
 
 
 async def readyz(request: web.Request) -> web.Response:
