@@ -31,8 +31,10 @@ HEARTBEAT = 10.0
 """Seconds between two pings. A connection that does not answer one within half of that is dead; AgentServer's own
 heartbeat takes 45 seconds to find out."""
 
-HAS_CERTIFICATES = http_context._has_system_trust_store()
-"""Whether the system has certificates, or SSL_CERT_FILE is set: AgentServer.run() sets it where the system has none."""
+OTHER_CERTIFICATES = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR"})
+HAS_CERTIFICATES = http_context._has_system_trust_store() and not OTHER_CERTIFICATES & os.environ.keys()
+"""Whether the system's certificates are those to trust. Elsewhere AgentServer.run() trusts those of the variable alone,
+or sets it to its own."""
 WRITTEN_TO_ENVIRONMENT = ("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET")
 """Secrets that AgentServer.run() writes into os.environ for its child processes, of which we have none."""
 

@@ -161,7 +161,7 @@ async def test_agent_server_runs_jobs_on_this_loop_and_leaves_no_secret_in_envir
     assert server._agent_name == "ours"
     connector: Any = server._http_session
     assert connector._http._middlewares == (sign,)
-    assert connector._http.connector._ssl is jobs.HAS_CERTIFICATES is True, "aiohttp's context, not another one"
+    assert (connector._http.connector._ssl is True) is jobs.HAS_CERTIFICATES, "aiohttp's context, not another one"
     assert "a secret of this test" not in os.environ.values()
     assert os.environ["LIVEKIT_URL"] == "ws://as.it.was"
     assert not jobs.is_connected(server)
