@@ -1,7 +1,7 @@
 """The end of the process, as requests see it.
 
 begun            /readyz and requests for new sessions get 503; all else goes on
-`polls` reached  streams end, and long polls are answered with what there is
+`polls` reached  long polls are answered with what there is; streams are ended with them
 `waits` reached  requests that wait for a session get 503
 """
 
@@ -58,7 +58,7 @@ class TimeLimits:
 class Stopping:
     def __init__(self) -> None:
         self.polls, self.waits = TimeLimits(), TimeLimits()
-        """Of streams and long polls, and of requests that wait for a session."""
+        """Of long polls, and of requests that wait for a session."""
         self._begun = asyncio.Event()
         self._under_way = 0
         self._idle = asyncio.Event()

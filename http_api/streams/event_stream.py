@@ -35,7 +35,8 @@ RETRY = 2_000
 BUFFER_MAX = 16 * 1024
 """Bytes buffered for a client in this process, in addition to one event or one piece of it."""
 NO_WAIT_MAX = BUFFER_MAX // 2
-"""Bytes that certainly fit into that buffer, with what HTTP adds: writing them can't wait, and needs no timeout."""
+"""Bytes that certainly fit into that buffer, with what HTTP adds: writing them can't wait, and needs no timeout. A
+client that had to be waited for has received all but so many before anything else is written."""
 SOCKET_BUFFER = 32 * 1024
 """Bytes buffered for a client in the kernel, which allocates twice as many. The default would be megabytes."""
 HEADERS = {hdrs.CONTENT_TYPE: "text/event-stream", hdrs.CACHE_CONTROL: "no-cache, no-store, no-transform"}
@@ -83,14 +84,14 @@ class EventStream:
     ) -> bool:
         self._heartbeats.stop(self)
         try:
-            if await self._has_expired(kind, error, at) or error is None:
+            if await self._stop_timing(kind, error, at) or error is None:
                 await self._end()
-                error = None
-        except ConnectionError as gone:
-            error = gone
+                return True
+        except ConnectionError:
+            return True
         finally:
             self._request.app[WAITERS].stream_ends(self._request[PRINCIPAL])
-        return error is None or isinstance(error, ConnectionError)
+        return isinstance(error, ConnectionError)
 
     async def send(self, data: str, *, event: str | None = None, id: str | None = None) -> None:
         """Send an event. `data` must contain no line breaks."""
@@ -141,11 +142,11 @@ class EventStream:
             raise ClientConnectionResetError
         return transport.get_write_buffer_size() + size <= NO_WAIT_MAX
 
-    async def _has_expired(
+    async def _stop_timing(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> bool:
-        """Whether the block ends because the credentials have expired: the client reconnects and must authenticate
-        again."""
+        """End the time of the credentials. Returns whether the block ends because they have expired: the client
+        reconnects and must authenticate again."""
         if self._credentials is None:
             return False
         try:
@@ -202,7 +203,7 @@ def _run_at_once(writing: Coroutine[Any, Any, None]) -> None:
 def _bound_buffers(request: web.Request) -> None:
     """With the default buffers, a client that never reads would go unnoticed for megabytes."""
     if request.transport is not None:
-        request.transport.set_write_buffer_limits(high=BUFFER_MAX)
+        request.transport.set_write_buffer_limits(high=BUFFER_MAX, low=NO_WAIT_MAX)
         request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)
 
 

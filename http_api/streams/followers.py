@@ -73,15 +73,6 @@ class SessionFollowers:
         self._tasks = Tasks()
         self._is_over = False
 
-    @property
-    def count(self) -> int:
-        """The number of streams that have sent what there is, and wait for a change."""
-        found = 0
-        for session_id, waiting in self._waiting.items():
-            session = self._stored(session_id)
-            found += session is not None and sum(one.seen == str(session.revision) for one in waiting)
-        return found
-
     async def follow(self, stream: EventSink, session_id: str, seen: str | None) -> None:
         """Send the session whenever its revision differs from the one last `seen`, until it is over, no longer stored,
         or all streams are to end. Raises ConnectionError when the client is gone or does not keep up."""

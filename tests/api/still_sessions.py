@@ -64,7 +64,8 @@ class StillSession:
     @property
     def waiters(self) -> int:
         """How many wait for a session to change: requests, and streams that have sent what there is."""
-        return self.api.parts.store.waiters + self.api.app[FOLLOWERS].count
+        streams = self.api.app[FOLLOWERS]._waiting.get(self.session_id, ())
+        return self.api.parts.store.waiters + sum(one.seen == str(self.now.revision) for one in streams)
 
     async def has_waiters(self, how_many: int) -> None:
         """Return once so many wait for the session to change."""
