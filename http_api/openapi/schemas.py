@@ -30,7 +30,8 @@ class _Described(GenerateJsonSchema):
         made = super().model_schema(schema)
         if fields := made.get("properties"):
             for name, text in _docstrings(schema["cls"]).items():
-                fields[name].setdefault("description", text)
+                if name in fields:
+                    fields[name].setdefault("description", text)
         return made
 
     def field_title_should_be_set(self, schema: Any) -> bool:
