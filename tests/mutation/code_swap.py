@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterator
 from functools import _lru_cache_wrapper
 from types import CodeType, FunctionType
+from typing import TypeGuard
 
 CO_OPTIMIZED = 0x1
 """The flag of a function's code, which the body of a class does not have."""
@@ -32,7 +33,7 @@ def _essence(code: CodeType) -> tuple[object, ...]:
     return code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars, code.co_exceptiontable
 
 
-def _is_of(function: object, path: str) -> bool:
+def _is_of(function: object, path: str) -> TypeGuard[FunctionType]:
     return isinstance(function, FunctionType) and function.__code__.co_filename.endswith(path)
 
 
@@ -47,7 +48,7 @@ class LoadedFunctions:
         for one in gc.get_objects():
             if isinstance(one, _lru_cache_wrapper) and _is_of(one.__wrapped__, path):
                 self._caches.append(one)
-            elif isinstance(one, FunctionType) and _is_of(one, path):
+            elif _is_of(one, path):
                 index = named.get((one.__code__.co_qualname, one.__code__.co_firstlineno))
                 if index is not None:
                     self._functions.setdefault(index, []).append(one)
