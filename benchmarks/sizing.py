@@ -28,9 +28,9 @@ class MeasuredFigures:
     told_kib: float = field(
         default=36.5, metadata={"of": "redis_session: KiB received from Redis, for each more replica"}
     )
-    idle_share: float = field(default=0.038, metadata={"of": "room_cost: idle, % of a core per room"})
+    idle_share: float = field(default=0.046, metadata={"of": "room_cost: idle, % of a core per room"})
     room_mb: float = field(default=1.11, metadata={"of": "room_cost: MB PSS per room"})
-    base_mb: float = field(default=88.9, metadata={"of": "room_cost: MB PSS without rooms"})
+    base_mb: float = field(default=87.0, metadata={"of": "room_cost: MB PSS without rooms"})
     mirrored_kb: float = field(default=5.4, metadata={"of": "redis_growth: KB in a replica per session"})
     stored_kb: float = field(default=2.8, metadata={"of": "redis_growth: KB in Redis per session"})
 
